@@ -1,0 +1,50 @@
+"""One backend a test process: `pytest --backend torch` (the default) or `jax`."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+GATES = {
+    "slow": "takes minutes; give --slow",
+    "gpu": "needs a GPU; give --gpu",
+    "real_weights": "needs the embedded Gemma (the extra `gemma`); give --real-weights",
+}
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--backend", choices=("torch", "jax"), default="torch")
+    for gate, reason in GATES.items():
+        parser.addoption(f"--{gate.replace('_', '-')}", action="store_true", help=reason)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    # Keras reads the variable at its import, so it must be set before any test module.
+    os.environ["KERAS_BACKEND"] = config.getoption("--backend")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    for item in items:
+        for gate, reason in GATES.items():
+            if gate in item.keywords and not config.getoption(f"--{gate.replace('_', '-')}"):
+                item.add_marker(pytest.mark.skip(reason=reason))
+
+
+@pytest.fixture(scope="session")
+def backend(request: pytest.FixtureRequest) -> str:
+    return request.config.getoption("--backend")
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """Real data sets beside the checkout; not part of the repository."""
+    folder = Path(__file__).parents[2] / "shared" / "data"
+    if not folder.is_dir():
+        pytest.skip(f"no data sets at ../shared/data beside the checkout")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_gemma3() -> Path:
+    """The tiny random Gemma 3 that the repository holds, in Hugging Face format."""
+    return Path(__file__).parents[1] / "weights" / "tiny-gemma3"
