@@ -1,0 +1,51 @@
+"""Choosing the backend before Keras is imported, which is when Keras reads it."""
+
+import os
+import sys
+from typing import Literal
+
+from kerasft.caches import cache_dir
+from kerasft.errors import KerasftError
+
+Backend = Literal["torch", "jax"]
+BACKENDS: tuple[Backend, ...] = ("torch", "jax")
+DEFAULT: Backend = "torch"
+
+
+def select(backend: str) -> None:
+    """Make `backend` the one that Keras uses in this process.
+
+    Call it before anything imports Keras; calling it again with the same backend
+    changes nothing. It also sets, where the user has not:
+
+    - `XLA_PYTHON_CLIENT_PREALLOCATE=false`, so that JAX leaves the rest of the card
+      to others and its peak memory can be read;
+    - `JAX_COMPILATION_CACHE_DIR`, so that a step compiled once is not compiled
+      again by the next command;
+    - `TF_CPP_MIN_LOG_LEVEL=3`, which silences notes of XLA's C++ side.
+
+    Raises:
+        KerasftError: the backend is unknown, or Keras is already imported with
+            another one, which cannot be changed within a process.
+    """
+    if backend not in BACKENDS:
+        raise KerasftError(f"backend {backend!r} is not known; expected torch or jax")
+    active = _active()
+    if active not in (None, backend):
+        raise KerasftError(
+            f"Keras is already imported with the {active} backend, and {backend} was asked for. "
+            f"A process has one backend: start a new one (restart the notebook's kernel) and call "
+            f"kerasft before importing keras, or set KERAS_BACKEND={backend} first."
+        )
+    os.environ["KERAS_BACKEND"] = backend
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    if backend == "jax":
+        os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
+        os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(cache_dir() / "jax"))
+
+
+def _active() -> str | None:
+    keras = sys.modules.get("keras")
+    # A module that is still being imported, or a stand-in, has no backend to ask.
+    config = getattr(keras, "config", None)
+    return config.backend() if config is not None else None
