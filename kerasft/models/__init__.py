@@ -1,0 +1,1 @@
+"""From a preset string to a KerasHub causal language model."""

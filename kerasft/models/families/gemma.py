@@ -1,0 +1,159 @@
+"""Gemma and Gemma 2, which KerasHub builds from one backbone class.
+
+Sources: the published configurations of the two families, and KerasHub's
+GemmaBackbone, whose `intermediate_dim` is twice the feed-forward width.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from kerasft.models.families.base import ConfigReader
+from kerasft.models.families.gemma_like import (
+    GemmaLike,
+    check_layer_types,
+    layer_types,
+    soft_cap,
+)
+
+ROPE_THETA = 10_000.0
+
+
+class Gemma(GemmaLike):
+    """Gemma 1, 1.1 and CodeGemma."""
+
+    name = "gemma"
+    backbone_class = "GemmaBackbone"
+    causal_lm_class = "GemmaCausalLM"
+    model_types = ("gemma",)
+    config_keys = (
+        "vocabulary_size",
+        "num_layers",
+        "num_query_heads",
+        "num_key_value_heads",
+        "hidden_dim",
+        "intermediate_dim",
+        "head_dim",
+        "query_head_dim_normalize",
+        "use_post_ffw_norm",
+        "use_post_attention_norm",
+        "attention_logit_soft_cap",
+        "final_logit_soft_cap",
+        "use_sliding_window_attention",
+        "sliding_window_size",
+        "layer_norm_epsilon",
+    )
+    norms = (
+        ("pre_attention_norm", "pre_attention_norm", "input_layernorm", "attn_norm"),
+        ("pre_ffw_norm", "pre_ffw_norm", "post_attention_layernorm", "ffn_norm"),
+    )
+
+    def feed_forward(self, config: Mapping[str, Any]) -> int:
+        return config["intermediate_dim"] // 2
+
+    def max_positions(self, config: Mapping[str, Any]) -> int:
+        return 8192
+
+    def config_from_hf(self, hf: Mapping[str, Any]) -> dict[str, Any]:
+        reader = ConfigReader(hf, f"This {self.name} config.json")
+        config = self._read(reader)
+        reader.finish()
+        return config
+
+    def _read(self, reader: ConfigReader) -> dict[str, Any]:
+        config = self.read_common(reader)
+        config["intermediate_dim"] *= 2
+        rope = reader.values.get("rope_parameters") or {}
+        theta = rope.get("rope_theta", reader.values.get("rope_theta", ROPE_THETA))
+        reader.require(theta == ROPE_THETA, f"rope_theta: expected {ROPE_THETA}, got {theta!r}")
+        scaling = reader.values.get("rope_scaling") or rope
+        kind = scaling.get("rope_type", scaling.get("type", "default"))
+        reader.require(kind == "default", f"rope scaling: expected none, got {kind!r}")
+        return config | {
+            "query_head_dim_normalize": True,
+            "use_post_ffw_norm": False,
+            "use_post_attention_norm": False,
+            "attention_logit_soft_cap": None,
+            "final_logit_soft_cap": None,
+            "use_sliding_window_attention": False,
+            "sliding_window_size": 4096,
+        }
+
+    def hf_config(
+        self,
+        config: Mapping[str, Any],
+        *,
+        dtype: str,
+        bos_id: int,
+        eos_ids: Sequence[int],
+        pad_id: int,
+    ) -> dict[str, Any]:
+        return {
+            "architectures": ["GemmaForCausalLM"],
+            "model_type": "gemma",
+            "hidden_act": "gelu_pytorch_tanh",
+            "hidden_activation": "gelu_pytorch_tanh",
+            "rope_theta": ROPE_THETA,
+            **self.write_common(config, dtype, bos_id, eos_ids, pad_id),
+        }
+
+
+class Gemma2(Gemma):
+    """Gemma 2: soft caps, post-norms, and a sliding window on every other block."""
+
+    name = "gemma2"
+    model_types = ("gemma2",)
+    norms = (
+        ("pre_attention_norm", "pre_attention_norm", "input_layernorm", "attn_norm"),
+        (
+            "post_attention_norm",
+            "post_attention_norm",
+            "post_attention_layernorm",
+            "post_attention_norm",
+        ),
+        ("pre_ffw_norm", "pre_ffw_norm", "pre_feedforward_layernorm", "ffn_norm"),
+        ("post_ffw_norm", "post_ffw_norm", "post_feedforward_layernorm", "post_ffw_norm"),
+    )
+
+    def block_kinds(self, config: Mapping[str, Any]) -> tuple[str, ...]:
+        if not config["use_sliding_window_attention"]:
+            return super().block_kinds(config)
+        return tuple("global" if i % 2 else "local" for i in range(config["num_layers"]))
+
+    def _read(self, reader: ConfigReader) -> dict[str, Any]:
+        config = super()._read(reader)
+        config |= {
+            "query_head_dim_normalize": self.scales_by_head(reader, config),
+            "use_post_ffw_norm": True,
+            "use_post_attention_norm": True,
+            "attention_logit_soft_cap": soft_cap(reader, "attn_logit_softcapping", 50.0),
+            "final_logit_soft_cap": soft_cap(reader, "final_logit_softcapping", 30.0),
+            "use_sliding_window_attention": True,
+            "sliding_window_size": reader.size("sliding_window", 4096),
+        }
+        check_layer_types(reader, self.block_kinds(config))
+        return config
+
+    def hf_config(
+        self,
+        config: Mapping[str, Any],
+        *,
+        dtype: str,
+        bos_id: int,
+        eos_ids: Sequence[int],
+        pad_id: int,
+    ) -> dict[str, Any]:
+        return {
+            "architectures": ["Gemma2ForCausalLM"],
+            "model_type": "gemma2",
+            "hidden_act": "gelu_pytorch_tanh",
+            "hidden_activation": "gelu_pytorch_tanh",
+            "rope_theta": ROPE_THETA,
+            "attn_logit_softcapping": config["attention_logit_soft_cap"],
+            "final_logit_softcapping": config["final_logit_soft_cap"],
+            "query_pre_attn_scalar": self.pre_attention_scalar(config),
+            "sliding_window": config["sliding_window_size"],
+            "layer_types": layer_types(self.block_kinds(config)),
+            **self.write_common(config, dtype, bos_id, eos_ids, pad_id),
+        }

@@ -1,0 +1,239 @@
+"""Gemma 3, text only: five local blocks to each global one, query and key norms.
+
+Source: the published Gemma 3 configurations and KerasHub's Gemma3Backbone, which
+fixes the rope bases (10,000 local, 1,000,000 global) and the 5:1 pattern.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from kerasft.errors import ModelError
+from kerasft.models.families.base import ConfigReader, heads_fit
+from kerasft.models.families.gemma_like import (
+    NORM_EPSILON,
+    GemmaLike,
+    check_layer_types,
+    layer_types,
+    soft_cap,
+)
+
+if TYPE_CHECKING:
+    from kerasft.models.gguf import GgufFile
+
+LOCAL_THETA, GLOBAL_THETA = 10_000.0, 1_000_000.0
+TEXT_VOCABULARY = 262_144
+_27B_LAYERS = 62
+
+
+class Gemma3(GemmaLike):
+    """Gemma 3 of any size, without its vision tower."""
+
+    name = "gemma3"
+    backbone_class = "Gemma3Backbone"
+    causal_lm_class = "Gemma3CausalLM"
+    model_types = ("gemma3_text", "gemma3")
+    gguf_architecture = "gemma3"
+    hf_prefixes = ("model.", "language_model.model.", "model.language_model.")
+    config_keys = (
+        "vocabulary_size",
+        "num_layers",
+        "num_query_heads",
+        "num_key_value_heads",
+        "hidden_dim",
+        "intermediate_dim",
+        "head_dim",
+        "query_head_dim_normalize",
+        "use_query_key_norm",
+        "use_post_ffw_norm",
+        "use_post_attention_norm",
+        "attention_logit_soft_cap",
+        "final_logit_soft_cap",
+        "use_sliding_window_attention",
+        "sliding_window_size",
+        "local_rope_scaling_factor",
+        "global_rope_scaling_factor",
+        "layer_norm_epsilon",
+    )
+    norms = (
+        ("pre_attention_norm", "pre_attention_norm", "input_layernorm", "attn_norm"),
+        ("query_norm", "attention.query_norm", "self_attn.q_norm", "attn_q_norm"),
+        ("key_norm", "attention.key_norm", "self_attn.k_norm", "attn_k_norm"),
+        (
+            "post_attention_norm",
+            "post_attention_norm",
+            "post_attention_layernorm",
+            "post_attention_norm",
+        ),
+        ("pre_ffw_norm", "pre_ffw_norm", "pre_feedforward_layernorm", "ffn_norm"),
+        ("post_ffw_norm", "post_ffw_norm", "post_feedforward_layernorm", "post_ffw_norm"),
+    )
+
+    def backbone_arguments(self, config: Mapping[str, Any], dtype: str) -> dict[str, Any]:
+        return super().backbone_arguments(config, dtype) | {
+            "image_size": None,
+            "vision_encoder": None,
+        }
+
+    def check_backbone(self, backbone: Any) -> None:
+        if backbone.vision_encoder is not None:
+            raise ModelError(
+                "This Gemma 3 preset has a vision encoder; kerasft fine-tunes text models. "
+                "Use the text preset of the same size, e.g. gemma3_instruct_4b_text."
+            )
+        if backbone.is_embedding_model or backbone.use_bidirectional_attention:
+            raise ModelError(
+                "This preset is an embedding model, not a causal language model. "
+                "Use one such as gemma3_270m."
+            )
+
+    def max_positions(self, config: Mapping[str, Any]) -> int:
+        return 131_072 if config["global_rope_scaling_factor"] > 1 else 32_768
+
+    def block_kinds(self, config: Mapping[str, Any]) -> tuple[str, ...]:
+        if not config["use_sliding_window_attention"]:
+            return super().block_kinds(config)
+        return tuple("local" if i % 6 < 5 else "global" for i in range(config["num_layers"]))
+
+    def config_from_hf(self, hf: Mapping[str, Any]) -> dict[str, Any]:
+        multimodal = hf.get("model_type") == "gemma3"
+        text = hf.get("text_config") if multimodal else hf
+        if not isinstance(text, Mapping):
+            raise ModelError("This gemma3 config.json has no text_config; expected an object.")
+        reader = ConfigReader(_with_defaults(text) if multimodal else text, "This Gemma 3 config")
+        config = self.read_common(reader)
+        if multimodal:
+            # The embedding rows past the text vocabulary belong to image tokens.
+            config["vocabulary_size"] = min(config["vocabulary_size"], TEXT_VOCABULARY)
+        all_global = set(reader.values.get("layer_types") or ()) == {"full_attention"}
+        config |= self._constant() | {
+            "query_head_dim_normalize": self.scales_by_head(reader, config),
+            "attention_logit_soft_cap": soft_cap(reader, "attn_logit_softcapping", None),
+            "final_logit_soft_cap": soft_cap(reader, "final_logit_softcapping", None),
+            "use_sliding_window_attention": not all_global,
+            "sliding_window_size": reader.size("sliding_window", 4096),
+            **_rope_factors(reader),
+        }
+        pattern = reader.size("sliding_window_pattern", 6)
+        reader.require(
+            pattern == 6 or "layer_types" in reader.values,
+            f"sliding_window_pattern: expected 6, got {pattern}",
+        )
+        check_layer_types(reader, self.block_kinds(config))
+        reader.finish()
+        return config
+
+    def config_from_gguf(self, file: GgufFile) -> dict[str, Any]:
+        reader = ConfigReader(file.metadata, "This Gemma 3 GGUF file")
+        d, n = reader.size("gemma3.embedding_length"), reader.size("gemma3.attention.head_count")
+        k = reader.size("gemma3.attention.head_count_kv", n)
+        layers = reader.size("gemma3.block_count")
+        heads_fit(reader, n, k)
+        epsilon = reader.number("gemma3.attention.layer_norm_rms_epsilon", NORM_EPSILON)
+        # Stored as float32, so 1e-6 comes back as the nearest float32.
+        reader.require(
+            abs(epsilon - NORM_EPSILON) < 1e-12,
+            f"layer_norm_rms_epsilon: expected {NORM_EPSILON}, got {epsilon}",
+        )
+        theta = reader.number("gemma3.rope.freq_base", GLOBAL_THETA)
+        reader.require(
+            theta == GLOBAL_THETA, f"rope.freq_base: expected {GLOBAL_THETA}, got {theta}"
+        )
+        kind = file.metadata.get("gemma3.rope.scaling.type", "none")
+        reader.require(
+            kind in ("none", "linear"), f"rope.scaling.type: expected linear, got {kind!r}"
+        )
+        factor = reader.number("gemma3.rope.scaling.factor", 1.0) if kind == "linear" else 1.0
+        tokens = file.metadata.get("tokenizer.ggml.tokens", ())
+        config = self._constant() | {
+            "vocabulary_size": min(len(tokens), TEXT_VOCABULARY),
+            "num_layers": layers,
+            "num_query_heads": n,
+            "num_key_value_heads": k,
+            "hidden_dim": d,
+            "intermediate_dim": reader.size("gemma3.feed_forward_length"),
+            "head_dim": reader.size("gemma3.attention.key_length", 256),
+            # The scale of queries is not stored; of the published sizes only the 27B
+            # divides by hidden / heads.
+            "query_head_dim_normalize": layers != _27B_LAYERS,
+            "attention_logit_soft_cap": None,
+            "final_logit_soft_cap": soft_cap(reader, "gemma3.final_logit_softcapping", None),
+            "use_sliding_window_attention": True,
+            "sliding_window_size": reader.size("gemma3.attention.sliding_window"),
+            "local_rope_scaling_factor": 1.0,
+            "global_rope_scaling_factor": factor,
+        }
+        reader.finish()
+        return config
+
+    def _constant(self) -> dict[str, Any]:
+        return {
+            "use_query_key_norm": True,
+            "use_post_ffw_norm": True,
+            "use_post_attention_norm": True,
+            "layer_norm_epsilon": NORM_EPSILON,
+        }
+
+    def hf_config(
+        self,
+        config: Mapping[str, Any],
+        *,
+        dtype: str,
+        bos_id: int,
+        eos_ids: Sequence[int],
+        pad_id: int,
+    ) -> dict[str, Any]:
+        factor = config["global_rope_scaling_factor"]
+        return {
+            "architectures": ["Gemma3ForCausalLM"],
+            "model_type": "gemma3_text",
+            "hidden_activation": "gelu_pytorch_tanh",
+            "attn_logit_softcapping": config["attention_logit_soft_cap"],
+            "final_logit_softcapping": config["final_logit_soft_cap"],
+            "query_pre_attn_scalar": self.pre_attention_scalar(config),
+            "rope_theta": GLOBAL_THETA,
+            "rope_local_base_freq": LOCAL_THETA,
+            "rope_scaling": None if factor == 1 else {"rope_type": "linear", "factor": factor},
+            "sliding_window": config["sliding_window_size"],
+            "layer_types": layer_types(self.block_kinds(config)),
+            **self.write_common(config, dtype, bos_id, eos_ids, pad_id),
+        }
+
+
+def _with_defaults(text: Mapping[str, Any]) -> dict[str, Any]:
+    """A nested text_config with what the first multimodal releases left to transformers."""
+    return {
+        "vocab_size": 262_208,
+        "num_attention_heads": 8,
+        "num_key_value_heads": 4,
+        "head_dim": 256,
+        **text,
+    }
+
+
+def _rope_factors(reader: ConfigReader) -> dict[str, float]:
+    """Linear rope scaling of local and global blocks, from either way of writing it."""
+    values = reader.values
+    nested = values.get("rope_parameters") or {}
+    kinds = {
+        "local": dict(nested.get("sliding_attention") or {}),
+        "global": dict(nested.get("full_attention") or {}),
+    }
+    kinds["global"].update(values.get("rope_scaling") or {})
+    kinds["local"].setdefault("rope_theta", values.get("rope_local_base_freq", LOCAL_THETA))
+    kinds["global"].setdefault("rope_theta", values.get("rope_theta", GLOBAL_THETA))
+    factors = {}
+    for (kind, rope), theta in zip(kinds.items(), (LOCAL_THETA, GLOBAL_THETA), strict=True):
+        reader.require(
+            rope["rope_theta"] == theta,
+            f"{kind} rope_theta: expected {theta}, got {rope['rope_theta']!r}",
+        )
+        scaling = rope.get("rope_type", rope.get("type", "default"))
+        reader.require(
+            scaling in ("default", "linear"),
+            f"{kind} rope scaling: expected linear, got {scaling!r}",
+        )
+        factor = rope.get("factor", 1.0) if scaling == "linear" else 1.0
+        factors[f"{kind}_rope_scaling_factor"] = float(factor)
+    return factors
