@@ -91,7 +91,7 @@ class LoraLinear(keras.layers.Layer):
             name=f"{base.name}_lora", dtype=compute if compute == "float32" else f"mixed_{compute}"
         )
         self.base = base
-        self.path = path
+        self.lora_path = path
         self.layout = settings.layout
         self.scale = settings.scale
         self.active = True
@@ -297,5 +297,5 @@ def _replace(owner: keras.layers.Layer, attribute: str, layer: keras.layers.Laye
     # the old one is dropped from its list, since the new one holds it now.
     owner._tracker.unlock()
     setattr(owner, attribute, layer)
-    owner._layers = [sub for sub in owner._layers if sub is not old]
+    del owner._layers[next(i for i, sub in enumerate(owner._layers) if sub is old)]
     owner._tracker.lock()

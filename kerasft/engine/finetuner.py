@@ -1,0 +1,128 @@
+"""`FineTuner`: a Keras model whose step trains the adapter of a causal LM.
+
+It is driven by `fit`, so Keras callbacks work. One `fit` batch is one optimizer step: a
+window of `gradient_accumulation` micro-batches, whose loss is the token mean over the
+whole window. Nothing is left half-accumulated between two batches.
+"""
+
+import time
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import keras
+import numpy as np
+
+from kerasft.engine.head import Head
+from kerasft.engine.loss import largest_chunk
+from kerasft.engine.schedule import WarmupSchedule
+from kerasft.models.lora import Lora
+from kerasft.recipe import TrainSettings
+
+if keras.backend.backend() == "torch":
+    from kerasft.engine.torch_step import TorchStep as _Step
+elif keras.backend.backend() == "jax":
+    from kerasft.engine.jax_step import JaxStep as _Step
+else:
+    raise ImportError(
+        f"Keras runs on {keras.backend.backend()}; kerasft trains on torch or jax. Set "
+        "KERAS_BACKEND to one of them before Keras is imported."
+    )
+
+FLUSH_SECONDS = 0.5
+"""Metrics stay on the device for at most this long, so that a fast step never waits."""
+
+MAX_PENDING = 64
+"""Steps whose metrics may wait on the device at once."""
+
+
+class FineTuner(_Step, keras.Model):
+    """Trains a `Lora` by `fit` on windows of micro-batches.
+
+    The batches are mappings of arrays, for A micro-batches of B rows of L tokens with up
+    to P supervised ones: `token_ids` and `padding_mask` (A, B, L) int32; `positions`
+    (A, P) int32, flat indices into B·L of the states that predict a supervised token;
+    `targets` (A, P) int32, those tokens; `weights` (A, P) float32, 0 for padding.
+
+    Args:
+        backbone: a KerasHub backbone with the adapter on it.
+        lora: the adapter.
+        chunk_bytes: memory for the float32 logits of one chunk of the loss.
+    """
+
+    def __init__(self, backbone: keras.Model, lora: Lora, *, chunk_bytes: int) -> None:
+        super().__init__(name="finetuner")
+        self.backbone = backbone
+        self.head = Head(backbone)
+        self.lora = lora
+        self.chunk = largest_chunk(self.head.vocabulary, chunk_bytes)
+        self.clip_norm = 0.0
+        self.latest: dict[str, float] = {}
+        self._pending: list[Mapping[str, Any]] = []
+        self._drained: list[dict[str, float]] = []
+        self._flushed_at = time.monotonic()
+        self.built = True
+
+    def prepare(self, settings: TrainSettings, total_steps: int) -> None:
+        """Compile with AdamW, the schedule and the clipping of a recipe."""
+        self.clip_norm = settings.clip_norm
+        optimizer = keras.optimizers.AdamW(
+            learning_rate=WarmupSchedule(settings, total_steps),
+            weight_decay=settings.weight_decay,
+            beta_1=settings.beta_1,
+            beta_2=settings.beta_2,
+            epsilon=settings.epsilon,
+        )
+        # The step is compiled by the step itself; `auto` would hand Keras' Python to
+        # torch.compile layer by layer.
+        self.compile(optimizer=optimizer, jit_compile=keras.backend.backend() == "jax")
+        optimizer.build(self.trainable_variables)
+
+    def call(self, inputs: Mapping[str, Any], training: bool | None = None) -> Any:
+        """Hidden states (rows, length, width) of `token_ids` and `padding_mask`."""
+        return self.backbone(
+            {"token_ids": inputs["token_ids"], "padding_mask": inputs["padding_mask"]},
+            training=training,
+        )
+
+    def record(self, metrics: Mapping[str, Any]) -> dict[str, float]:
+        """Keep a step's metrics on the device, and give the latest ones read back.
+
+        Returns:
+            Plain floats for the callbacks: this step's when it was slow or the buffer
+            was due, else those of the last flush.
+        """
+        self._pending.append(metrics)
+        due = time.monotonic() - self._flushed_at >= FLUSH_SECONDS
+        if due or len(self._pending) >= MAX_PENDING:
+            self.flush()
+        return self.latest
+
+    def flush(self) -> None:
+        """Read the waiting metrics back from the device."""
+        for metrics in self._pending:
+            self._drained.append({name: float(value) for name, value in metrics.items()})
+        self._pending.clear()
+        self._flushed_at = time.monotonic()
+        if self._drained:
+            self.latest = self._drained[-1]
+
+    def drain(self) -> list[dict[str, float]]:
+        """The metrics that were read back since the last call, oldest first."""
+        drained, self._drained = self._drained, []
+        return drained
+
+    def validate(self, windows: Iterable[Mapping[str, np.ndarray]]) -> dict[str, float]:
+        """Token-weighted loss and accuracy on windows, without dropout.
+
+        Returns:
+            `loss` (nats a supervised token), `accuracy`, `supervised_tokens`.
+        """
+        total = np.zeros(3)
+        for window in windows:
+            total += np.asarray([float(value) for value in self.validation_sums(window)])
+        loss, correct, tokens = total
+        return {
+            "loss": loss / max(tokens, 1),
+            "accuracy": correct / max(tokens, 1),
+            "supervised_tokens": int(tokens),
+        }

@@ -1,0 +1,75 @@
+"""The fused linear cross-entropy of `loss.py`, on JAX."""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+
+from kerasft.engine.loss import chunk_count
+
+
+def fused_linear_cross_entropy(
+    hidden: jax.Array,
+    embedding: jax.Array,
+    targets: jax.Array,
+    weights: jax.Array,
+    *,
+    soft_cap: float | None,
+    largest_chunk: int,
+) -> tuple[jax.Array, jax.Array]:
+    """Weighted sum of the token losses, and of the tokens that were right.
+
+    Shapes, types and meaning as `torch_loss.fused_linear_cross_entropy`.
+    """
+    return _fused(soft_cap, largest_chunk, hidden, embedding, targets, weights)
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(0, 1))
+def _fused(soft_cap, largest, hidden, embedding, targets, weights):
+    loss, correct, _ = _chunks(soft_cap, largest, False, hidden, embedding, targets, weights)
+    return loss, correct
+
+
+def _forward(soft_cap, largest, hidden, embedding, targets, weights):
+    loss, correct, gradient = _chunks(
+        soft_cap, largest, True, hidden, embedding, targets, weights
+    )
+    return (loss, correct), gradient
+
+
+def _backward(soft_cap, largest, gradient, cotangents):
+    return gradient * cotangents[0].astype(gradient.dtype), None, None, None
+
+
+_fused.defvjp(_forward, _backward)
+
+
+def _chunks(soft_cap, largest, keep_gradient, hidden, embedding, targets, weights):
+    count = chunk_count(hidden.shape[0], largest)
+
+    def chunk(sums, rows):
+        states, target, weight = rows
+        logits = jnp.dot(states, embedding.T).astype(jnp.float32)
+        if soft_cap:
+            logits = soft_cap * jnp.tanh(logits / soft_cap)
+        norm = jax.nn.logsumexp(logits, axis=-1)
+        at_target = jnp.take_along_axis(logits, target[:, None], axis=1)[:, 0]
+        loss = sums[0] + jnp.sum(weight * (norm - at_target))
+        correct = sums[1] + jnp.sum((jnp.argmax(logits, axis=-1) == target) * weight)
+        if not keep_gradient:
+            return (loss, correct), None
+        slope = jnp.exp(logits - norm[:, None])
+        slope = slope - jax.nn.one_hot(target, logits.shape[1], dtype=slope.dtype)
+        if soft_cap:
+            slope = slope * (1 - jnp.square(logits / soft_cap))
+        slope = (slope * weight[:, None]).astype(embedding.dtype)
+        return (loss, correct), jnp.dot(slope, embedding).astype(states.dtype)
+
+    rows = (
+        hidden.reshape(count, -1, hidden.shape[1]),
+        targets.reshape(count, -1),
+        weights.reshape(count, -1),
+    )
+    zero = jnp.zeros((), jnp.float32)
+    (loss, correct), gradient = jax.lax.scan(chunk, (zero, zero), rows)
+    return loss, correct, gradient.reshape(hidden.shape) if keep_gradient else None

@@ -1,0 +1,132 @@
+"""One optimizer step on JAX: one compiled function a window shape, with donated state."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import keras
+import numpy as np
+
+from kerasft.engine.jax_loss import fused_linear_cross_entropy
+
+
+class JaxStep:
+    """The step of `FineTuner` on JAX."""
+
+    def train_step(self, state: tuple, data: Mapping[str, jax.Array]) -> tuple[dict, tuple]:
+        """Gradients of one window, clipped and applied; pure, so that Keras compiles it."""
+        trainable, frozen, optimizer_state, metrics_state = state
+        supervised = jnp.maximum(data["weights"].sum(), 1)
+        moving = self._moving()
+
+        def micro_step(carry, micro):
+            gradients, sums, seeds = carry
+            variables = _scatter(frozen, moving, seeds)
+            (loss, (correct, updated)), new = jax.value_and_grad(self._loss, has_aux=True)(
+                trainable, variables, micro, True
+            )
+            gradients = [old + part for old, part in zip(gradients, new, strict=True)]
+            seeds = [updated[index] for index in moving]
+            return (gradients, sums + jnp.stack([loss, correct]), seeds), None
+
+        start = (
+            [jnp.zeros_like(value) for value in trainable],
+            jnp.zeros(2, jnp.float32),
+            [frozen[index] for index in moving],
+        )
+        (gradients, sums, seeds), _ = jax.lax.scan(micro_step, start, dict(data))
+        gradients = [gradient / supervised for gradient in gradients]
+        norm = jnp.sqrt(sum(jnp.sum(jnp.square(gradient)) for gradient in gradients))
+        if self.clip_norm:
+            factor = self.clip_norm / jnp.maximum(norm, self.clip_norm)
+            gradients = [gradient * factor for gradient in gradients]
+        rate = self._rate(optimizer_state)
+        trainable, optimizer_state = self.optimizer.stateless_apply(
+            optimizer_state, gradients, trainable
+        )
+        metrics = {
+            "loss": sums[0] / supervised,
+            "accuracy": sums[1] / supervised,
+            "gradient_norm": norm,
+            "learning_rate": rate,
+        }
+        frozen = _scatter(frozen, moving, seeds)
+        return metrics, (trainable, frozen, optimizer_state, metrics_state)
+
+    def make_train_function(self, force: bool = False) -> None:
+        if self.train_function is not None and not force:
+            return
+        super().make_train_function(force)
+        compiled = self.train_function
+
+        def recorded(state: tuple, iterator: Any) -> tuple[dict[str, float], tuple]:
+            metrics, state = compiled(state, iterator)
+            return self.record(metrics), state
+
+        self.train_function = recorded
+
+    def validation_sums(self, window: Mapping[str, np.ndarray]) -> tuple[Any, Any, Any]:
+        """Sums over a window: token losses, right tokens, supervised tokens."""
+        return self._validation_function(
+            [variable.value for variable in self.trainable_variables],
+            [variable.value for variable in self.non_trainable_variables],
+            dict(window),
+        )
+
+    @property
+    def _validation_function(self) -> Any:
+        if getattr(self, "_compiled_validation", None) is None:
+            self._compiled_validation = jax.jit(self._validation)
+        return self._compiled_validation
+
+    def _validation(self, trainable: list, frozen: list, window: dict) -> tuple:
+        def micro_step(sums, micro):
+            loss, (correct, _) = self._loss(trainable, frozen, micro, False)
+            return sums + jnp.stack([loss, correct]), None
+
+        sums, _ = jax.lax.scan(micro_step, jnp.zeros(2, jnp.float32), window)
+        return sums[0], sums[1], window["weights"].sum()
+
+    def _loss(self, trainable: list, frozen: list, micro: Mapping, training: bool) -> tuple:
+        hidden, updated = self.stateless_call(trainable, frozen, micro, training=training)
+        states = hidden.reshape(-1, hidden.shape[-1])[micro["positions"]]
+        loss, correct = fused_linear_cross_entropy(
+            states,
+            self.head.matrix(frozen[self._head_index()]),
+            micro["targets"],
+            micro["weights"],
+            soft_cap=self.head.soft_cap,
+            largest_chunk=self.chunk,
+        )
+        return loss, (correct, updated)
+
+    def _rate(self, optimizer_state: list) -> jax.Array:
+        mapping = list(zip(self.optimizer.variables, optimizer_state, strict=True))
+        with keras.StatelessScope(state_mapping=mapping):
+            return jnp.asarray(self.optimizer.learning_rate)
+
+    def _head_index(self) -> int:
+        return next(
+            index
+            for index, variable in enumerate(self.non_trainable_variables)
+            if variable is self.head.variable
+        )
+
+    def _moving(self) -> list[int]:
+        """Which frozen variables change in a step: the states of the seed generators.
+
+        Only they are carried through the accumulation; the base's weights are not.
+        """
+        return [
+            index
+            for index, variable in enumerate(self.non_trainable_variables)
+            if not keras.backend.is_float_dtype(variable.dtype)
+        ]
+
+
+def _scatter(values: list, indices: list[int], new: list) -> list:
+    merged = list(values)
+    for index, value in zip(indices, new, strict=True):
+        merged[index] = value
+    return merged
