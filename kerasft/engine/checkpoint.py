@@ -1,0 +1,155 @@
+"""Checkpoints: complete and verified, or ignored.
+
+A checkpoint is a folder `step-000100` with `state.safetensors` (A, B, the optimizer's
+variables and the seed states), `state.json` (where in the data, the best validation so
+far) and `manifest.json` (size and SHA-256 of the other two), which is written last. The
+folder is written under another name, flushed to the disk and renamed; an older one goes
+only after the new one has been read back.
+"""
+
+import hashlib
+import json
+import os
+import re
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from kerasft.errors import RunError
+
+SCHEMA_VERSION = 1
+_TENSORS = "state.safetensors"
+_STATE = "state.json"
+_MANIFEST = "manifest.json"
+_NAME = re.compile(r"step-(\d{6,})")
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A checkpoint that was read and verified.
+
+    Attributes:
+        path: its folder.
+        step: optimizer steps done.
+        tensors: by name, as they were given to `save`.
+        state: the rest, as it was given to `save`.
+    """
+
+    path: Path
+    step: int
+    tensors: dict[str, np.ndarray]
+    state: dict[str, Any]
+
+
+def save(
+    folder: Path,
+    step: int,
+    tensors: Mapping[str, np.ndarray],
+    state: Mapping[str, Any],
+    *,
+    keep: int,
+) -> Path:
+    """Write a checkpoint, read it back, then drop the oldest ones.
+
+    Args:
+        folder: the run's `checkpoints/`.
+        step: optimizer steps done.
+        tensors: anything that safetensors holds.
+        state: JSON values.
+        keep: complete checkpoints that stay.
+
+    Raises:
+        RunError: it cannot be written, or reads back differently; the older ones stay.
+    """
+    from safetensors.numpy import save_file
+
+    path = folder / f"step-{step:06d}"
+    aside = folder / f".{path.name}.tmp"
+    try:
+        shutil.rmtree(aside, ignore_errors=True)
+        aside.mkdir(parents=True)
+        arrays = {name: np.ascontiguousarray(value) for name, value in tensors.items()}
+        save_file(arrays, aside / _TENSORS)
+        (aside / _STATE).write_text(json.dumps(dict(state)), "utf-8")
+        files = {name: _facts(aside / name) for name in (_TENSORS, _STATE)}
+        manifest = {"schema_version": SCHEMA_VERSION, "step": step, "files": files}
+        (aside / _MANIFEST).write_text(json.dumps(manifest, indent=2), "utf-8")
+        for name in (_TENSORS, _STATE, _MANIFEST):
+            _flush(aside / name)
+        shutil.rmtree(path, ignore_errors=True)
+        aside.rename(path)
+        _flush(folder)
+    except OSError as error:
+        shutil.rmtree(aside, ignore_errors=True)
+        raise RunError(
+            f"checkpoint {path.name} could not be written ({error.strerror}); the older ones are "
+            "whole. Free space or choose another --out, then resume"
+        ) from error
+    fault = verify(path)
+    if fault:
+        raise RunError(f"checkpoint {path.name} reads back differently ({fault}); check the disk")
+    for old in complete(folder)[:-keep]:
+        shutil.rmtree(old)
+    return path
+
+
+def complete(folder: Path) -> list[Path]:
+    """Checkpoint folders that have a manifest, by step, oldest first."""
+    found = [
+        (int(match[1]), path)
+        for path in folder.glob("step-*")
+        if (match := _NAME.fullmatch(path.name)) and (path / _MANIFEST).is_file()
+    ]
+    return [path for _, path in sorted(found)]
+
+
+def verify(path: Path) -> str | None:
+    """What is wrong with a checkpoint, or None."""
+    try:
+        manifest = json.loads((path / _MANIFEST).read_text("utf-8"))
+        for name, expected in manifest["files"].items():
+            if _facts(path / name) != expected:
+                return f"{name} does not match the manifest"
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        return f"{type(error).__name__}: {error}"
+    return None
+
+
+def latest(folder: Path) -> tuple[Checkpoint | None, list[str]]:
+    """The newest checkpoint that verifies, and a line for each that was passed over."""
+    from safetensors.numpy import load_file
+
+    notes = [
+        f"{path.name} was never finished and is ignored"
+        for path in sorted(folder.glob("step-*"))
+        if not (path / _MANIFEST).is_file()
+    ]
+    for path in reversed(complete(folder)):
+        fault = verify(path)
+        if fault:
+            notes.append(f"{path.name} is damaged and is ignored: {fault}")
+            continue
+        state = json.loads((path / _STATE).read_text("utf-8"))
+        step = int(_NAME.fullmatch(path.name)[1])
+        return Checkpoint(path, step, load_file(path / _TENSORS), state), notes
+    return None, notes
+
+
+def _facts(path: Path) -> dict[str, Any]:
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    return {"bytes": path.stat().st_size, "sha256": digest}
+
+
+def _flush(path: Path) -> None:
+    if os.name == "nt" and path.is_dir():
+        return  # Windows cannot open a folder, and its rename is durable with the file.
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
