@@ -5,12 +5,14 @@ its unit, its default and its reason stand: `--set`, `recipes show`, the dry run
 the resolved `recipe.toml` of a run and the documentation are read from here.
 """
 
+import copy
 import difflib
 import json
 import tomllib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from types import NoneType, UnionType
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -19,12 +21,15 @@ from kerasft.errors import RecipeError, collected
 TARGETS = ("query", "key", "value", "output", "gate", "up", "down")
 """Canonical names of the linear layers of a decoder block."""
 
+_TOML_NAMES = {str: "text", int: "integer", float: "number", bool: "true | false", dict: "table"}
+
 RECIPES = Path(__file__).parent / "_recipes"
 """Where the shipped recipes lie in an installed wheel."""
 
 
 class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=False)
+    # Strict: `rank = true` or `rank = "8"` is a slip, not a number.
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
 
 class ModelSettings(_Section):
@@ -84,9 +89,7 @@ class DataSettings(_Section):
         None,
         description="Spider's tables.json: builds the context from a row's `db_id`.",
     )
-    only_empty: list[str] = Field(
-        [], description="Keep the rows in which these columns are empty."
-    )
+    only_empty: list[str] = Field([], description="Keep the rows in which these columns are empty.")
     limit: Annotated[int, Field(ge=0)] = Field(
         0, description="Rows used, after shuffling by the seed; 0 for all."
     )
@@ -98,12 +101,18 @@ class DataSettings(_Section):
     )
 
 
+class CustomTemplate(_Section):
+    prompt: str = Field(description="Text with {column} slots; markers stand as <marker>.")
+    completion: str = Field(description="Text with {column} slots that is trained on.")
+    stop: str = Field("<eos>", description="Token that ends the completion.")
+
+
 class PromptSettings(_Section):
     template: str = Field(
         description="A named template (`recipes show` lists them), `chat` for rows of `messages`, "
         "or `custom` for the one under `[prompt.custom]`."
     )
-    custom: "CustomTemplate | None" = Field(None, description="A template written out here.")
+    custom: CustomTemplate | None = Field(None, description="A template written out here.")
     mask_prompt: bool = Field(
         True, description="Train on the completion only; false trains on every token."
     )
@@ -120,14 +129,8 @@ class PromptSettings(_Section):
     @model_validator(mode="after")
     def _custom_is_given(self) -> "PromptSettings":
         if (self.template == "custom") != (self.custom is not None):
-            raise ValueError("[prompt.custom] and template = \"custom\" go together")
+            raise ValueError('[prompt.custom] and template = "custom" go together')
         return self
-
-
-class CustomTemplate(_Section):
-    prompt: str = Field(description="Text with {column} slots; markers stand as <marker>.")
-    completion: str = Field(description="Text with {column} slots that is trained on.")
-    stop: str = Field("<eos>", description="Token that ends the completion.")
 
 
 class TrainSettings(_Section):
@@ -142,9 +145,7 @@ class TrainSettings(_Section):
     max_steps: Annotated[int, Field(ge=0)] = Field(
         0, description="Optimizer steps at the most; 0 for no limit."
     )
-    learning_rate: Annotated[float, Field(gt=0)] = Field(
-        2e-4, description="Highest learning rate."
-    )
+    learning_rate: Annotated[float, Field(gt=0)] = Field(2e-4, description="Highest learning rate.")
     schedule: Literal["constant", "linear", "cosine"] = Field(
         "linear", description="How the rate falls to zero after the warm-up."
     )
@@ -199,6 +200,14 @@ class Recipe(_Section):
     train: TrainSettings = TrainSettings()
     eval: EvalSettings = EvalSettings()
 
+    @model_validator(mode="after")
+    def _patience_has_rows_to_watch(self) -> "Recipe":
+        if self.train.patience and not self.data.validation:
+            raise ValueError(
+                "train.patience watches the validation loss: set data.validation, or patience = 0"
+            )
+        return self
+
 
 def names() -> list[str]:
     """Names of the shipped recipes, sorted."""
@@ -225,9 +234,9 @@ def find(name_or_path: str) -> Path:
     if name_or_path in names():
         return candidate
     near = difflib.get_close_matches(name_or_path, names(), n=1)
-    hint = f"; did you mean {near[0]!r}?" if near else ""
+    hint = f"; did you mean {near[0]!r}?" if near else "."
     raise RecipeError(
-        f"there is no recipe {name_or_path!r}{hint} The shipped ones are: {', '.join(names())}; "
+        f"there is no recipe {name_or_path!r}{hint} The shipped ones are {', '.join(names())}; "
         "a file of your own is given by its path, ending in .toml"
     )
 
@@ -244,19 +253,23 @@ def load(name_or_path: str, overrides: Iterable[str] = ()) -> Recipe:
     """
     path = find(name_or_path)
     try:
-        settings = tomllib.loads(path.read_text("utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise RecipeError(f"{path} is not a TOML file: {error}") from error
+        settings = tomllib.loads(path.read_text("utf-8-sig"))  # Windows editors write a BOM
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise RecipeError(f"{path} is not a TOML file in UTF-8: {error}") from error
+    except OSError as error:
+        raise RecipeError(f"{path} cannot be read: {error.strerror}") from error
     return resolve(settings, overrides, where=str(name_or_path))
 
 
-def resolve(settings: Mapping[str, Any], overrides: Iterable[str] = (), where: str = "recipe") -> Recipe:
+def resolve(
+    settings: Mapping[str, Any], overrides: Iterable[str] = (), where: str = "recipe"
+) -> Recipe:
     """Check a mapping of settings with overrides applied.
 
     Raises:
         RecipeError: all faults at once, each with the field's path.
     """
-    merged = json.loads(json.dumps(settings))
+    merged = copy.deepcopy(dict(settings))
     faults: list[str] = []
     for override in overrides:
         fault = _apply(merged, override)
@@ -297,7 +310,9 @@ def _fields(model: type[_Section], prefix: str) -> Iterable[tuple[str, str, Any,
             yield from _fields(inner, f"{prefix}{name}.")
         else:
             default = "required" if info.is_required() else info.default
-            yield f"{prefix}{name}", _type_name(info.annotation), default, info.description or ""
+            bounds = _bounds(info.metadata)
+            kind = " ".join([_type_name(info.annotation), *bounds])
+            yield f"{prefix}{name}", kind, default, info.description or ""
 
 
 def _section_type(annotation: Any) -> type[_Section] | None:
@@ -309,11 +324,28 @@ def _section_type(annotation: Any) -> type[_Section] | None:
 
 
 def _type_name(annotation: Any) -> str:
-    return (
-        annotation.__name__
-        if isinstance(annotation, type) and not hasattr(annotation, "__args__")
-        else str(annotation).replace("typing.", "").replace("NoneType", "None")
-    )
+    origin, arguments = get_origin(annotation), get_args(annotation)
+    if origin is Annotated:
+        inner, *metadata = arguments
+        limits = [limit for field in metadata for limit in _bounds(field.metadata)]
+        return " ".join([_type_name(inner), *limits])
+    if origin is Literal:
+        return " | ".join(str(value) for value in arguments)
+    if origin in (Union, UnionType):
+        given = [_type_name(option) for option in arguments if option is not NoneType]
+        return " | ".join([*given, "not set"])
+    if origin is list:
+        return f"list of {_type_name(arguments[0])}"
+    return _TOML_NAMES[annotation if origin is None else origin]
+
+
+def _bounds(metadata: Iterable[Any]) -> list[str]:
+    return [
+        f"{sign} {getattr(limit, name)}"
+        for limit in metadata
+        for name, sign in (("ge", "≥"), ("gt", ">"), ("le", "≤"), ("lt", "<"))
+        if hasattr(limit, name)
+    ]
 
 
 def _section_toml(path: str, section: _Section) -> list[str]:
@@ -364,7 +396,11 @@ def _fault(problem: Mapping[str, Any]) -> str:
         return f"{path}: unknown key" + (f"; did you mean {near}?" if near else "")
     if problem["type"] == "missing":
         return f"{path}: required, but not given"
-    return f"{path}: {problem['msg']}, got {problem['input']!r}"
+    if problem["type"] in ("model_type", "dict_type"):
+        return f"{path}: expected a table of settings, got {problem['input']!r}"
+    if problem["type"] == "value_error":
+        return f"{path}: {problem['ctx']['error']}".removeprefix(": ")
+    return f"{path}: {problem['msg'].replace('Input should', 'should')}, got {problem['input']!r}"
 
 
 def _near_spelling(location: list[str]) -> str | None:
