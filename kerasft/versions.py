@@ -1,0 +1,17 @@
+"""Versions of what takes part in a run, read without importing any of it."""
+
+import platform
+from importlib.metadata import PackageNotFoundError, version
+
+PACKAGES = ("kerasft", "keras", "keras-hub", "torch", "jax", "numpy", "transformers", "peft")
+
+
+def versions() -> dict[str, str]:
+    """Name to version: Python, then those of `PACKAGES` that are installed."""
+    found = {"python": platform.python_version()}
+    for name in PACKAGES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found
