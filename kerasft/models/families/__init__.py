@@ -29,11 +29,7 @@ def of_backbone(backbone: Any) -> Family:
     """
     kind = type(backbone).__name__
     for family in FAMILIES.values():
-        # Gemma and Gemma 2 share a class; only Gemma 2 normalises after attention.
-        if kind == family.backbone_class and (
-            kind != Gemma.backbone_class
-            or backbone.use_post_attention_norm == isinstance(family, Gemma2)
-        ):
+        if kind == family.backbone_class and family.owns(family.config_of(backbone)):
             family.check_backbone(backbone)
             return family
     raise _unknown(f"a {kind}")

@@ -130,6 +130,7 @@ class Family(ABC):
         model_types: values of `model_type` in a Hugging Face config.json.
         gguf_architecture: `general.architecture` in a GGUF file, or None.
         config_keys: the constructor arguments of the backbone that are kept in a config.
+        keras_defaults: what the constructor takes for arguments that a preset may leave out.
         targets: canonical LoRA target -> attribute path from a decoder block to the layer.
         hf_prefixes: what a checkpoint may write instead of the leading `model.`.
         licence_page: where the terms are accepted.
@@ -142,6 +143,7 @@ class Family(ABC):
     model_types: ClassVar[tuple[str, ...]]
     gguf_architecture: ClassVar[str | None] = None
     config_keys: ClassVar[tuple[str, ...]]
+    keras_defaults: ClassVar[Mapping[str, Any]]
     targets: ClassVar[Mapping[str, tuple[str, ...]]]
     hf_prefixes: ClassVar[tuple[str, ...]] = ("model.",)
     licence: ClassVar[str]
@@ -189,6 +191,21 @@ class Family(ABC):
     def config_of(self, backbone: Any) -> dict[str, Any]:
         """The KerasHub backbone arguments of a live backbone."""
         return {key: getattr(backbone, key) for key in self.config_keys}
+
+    def owns(self, values: Mapping[str, Any]) -> bool:
+        """Whether a backbone of this family's class, with these arguments, is of this family."""
+        return True
+
+    def config_from_keras(self, values: Mapping[str, Any]) -> dict[str, Any]:
+        """KerasHub backbone arguments from a preset's config.json.
+
+        Raises:
+            ModelError: an argument without a default is missing, or it is no text decoder.
+        """
+        config = {**self.keras_defaults, **{k: values[k] for k in self.config_keys if k in values}}
+        if missing := [key for key in self.config_keys if key not in config]:
+            raise ModelError(f"The preset's config lacks {', '.join(missing)}.")
+        return {key: config[key] for key in self.config_keys}
 
     def build(self, config: Mapping[str, Any], dtype: str) -> Any:
         """A KerasHub causal LM of this shape with fresh weights and no preprocessor."""

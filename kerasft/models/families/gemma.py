@@ -7,10 +7,11 @@ GemmaBackbone, whose `intermediate_dim` is twice the feed-forward width.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 from kerasft.models.families.base import ConfigReader
 from kerasft.models.families.gemma_like import (
+    NORM_EPSILON,
     GemmaLike,
     check_layer_types,
     layer_types,
@@ -44,10 +45,23 @@ class Gemma(GemmaLike):
         "sliding_window_size",
         "layer_norm_epsilon",
     )
+    keras_defaults: ClassVar[Mapping[str, Any]] = {
+        "query_head_dim_normalize": True,
+        "use_post_ffw_norm": False,
+        "use_post_attention_norm": False,
+        "attention_logit_soft_cap": None,
+        "final_logit_soft_cap": None,
+        "use_sliding_window_attention": False,
+        "sliding_window_size": 4096,
+        "layer_norm_epsilon": NORM_EPSILON,
+    }
     norms = (
         ("pre_attention_norm", "pre_attention_norm", "input_layernorm", "attn_norm"),
         ("pre_ffw_norm", "pre_ffw_norm", "post_attention_layernorm", "ffn_norm"),
     )
+
+    def owns(self, values: Mapping[str, Any]) -> bool:
+        return not values.get("use_post_attention_norm")
 
     def feed_forward(self, config: Mapping[str, Any]) -> int:
         return config["intermediate_dim"] // 2
@@ -70,15 +84,7 @@ class Gemma(GemmaLike):
         scaling = reader.values.get("rope_scaling") or rope
         kind = scaling.get("rope_type", scaling.get("type", "default"))
         reader.require(kind == "default", f"rope scaling: expected none, got {kind!r}")
-        return config | {
-            "query_head_dim_normalize": True,
-            "use_post_ffw_norm": False,
-            "use_post_attention_norm": False,
-            "attention_logit_soft_cap": None,
-            "final_logit_soft_cap": None,
-            "use_sliding_window_attention": False,
-            "sliding_window_size": 4096,
-        }
+        return {**self.keras_defaults, **config}
 
     def hf_config(
         self,
@@ -115,6 +121,9 @@ class Gemma2(Gemma):
         ("pre_ffw_norm", "pre_ffw_norm", "pre_feedforward_layernorm", "ffn_norm"),
         ("post_ffw_norm", "post_ffw_norm", "post_feedforward_layernorm", "post_ffw_norm"),
     )
+
+    def owns(self, values: Mapping[str, Any]) -> bool:
+        return bool(values.get("use_post_attention_norm"))
 
     def block_kinds(self, config: Mapping[str, Any]) -> tuple[str, ...]:
         if not config["use_sliding_window_attention"]:

@@ -7,7 +7,7 @@ fixes the rope bases (10,000 local, 1,000,000 global) and the 5:1 pattern.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from kerasft.errors import ModelError
 from kerasft.models.families.base import ConfigReader, heads_fit
@@ -56,6 +56,19 @@ class Gemma3(GemmaLike):
         "global_rope_scaling_factor",
         "layer_norm_epsilon",
     )
+    keras_defaults: ClassVar[Mapping[str, Any]] = {
+        "query_head_dim_normalize": True,
+        "use_query_key_norm": True,
+        "use_post_ffw_norm": False,
+        "use_post_attention_norm": False,
+        "attention_logit_soft_cap": None,
+        "final_logit_soft_cap": None,
+        "use_sliding_window_attention": False,
+        "sliding_window_size": 1024,
+        "local_rope_scaling_factor": 1.0,
+        "global_rope_scaling_factor": 1.0,
+        "layer_norm_epsilon": NORM_EPSILON,
+    }
     norms = (
         ("pre_attention_norm", "pre_attention_norm", "input_layernorm", "attn_norm"),
         ("query_norm", "attention.query_norm", "self_attn.q_norm", "attn_q_norm"),
@@ -77,16 +90,17 @@ class Gemma3(GemmaLike):
         }
 
     def check_backbone(self, backbone: Any) -> None:
-        if backbone.vision_encoder is not None:
-            raise ModelError(
-                "This Gemma 3 preset has a vision encoder; kerasft fine-tunes text models. "
-                "Use the text preset of the same size, e.g. gemma3_instruct_4b_text."
-            )
-        if backbone.is_embedding_model or backbone.use_bidirectional_attention:
-            raise ModelError(
-                "This preset is an embedding model, not a causal language model. "
-                "Use one such as gemma3_270m."
-            )
+        _check_text_decoder(
+            backbone.vision_encoder is not None,
+            backbone.is_embedding_model or backbone.use_bidirectional_attention,
+        )
+
+    def config_from_keras(self, values: Mapping[str, Any]) -> dict[str, Any]:
+        _check_text_decoder(
+            values.get("vision_encoder") is not None,
+            bool(values.get("is_embedding_model") or values.get("use_bidirectional_attention")),
+        )
+        return super().config_from_keras(values)
 
     def max_positions(self, config: Mapping[str, Any]) -> int:
         return 131_072 if config["global_rope_scaling_factor"] > 1 else 32_768
@@ -199,6 +213,19 @@ class Gemma3(GemmaLike):
             "layer_types": layer_types(self.block_kinds(config)),
             **self.write_common(config, dtype, bos_id, eos_ids, pad_id),
         }
+
+
+def _check_text_decoder(sees: bool, embeds: bool) -> None:
+    if sees:
+        raise ModelError(
+            "This Gemma 3 preset has a vision encoder; kerasft fine-tunes text models. "
+            "Use the text preset of the same size, e.g. gemma3_instruct_4b_text."
+        )
+    if embeds:
+        raise ModelError(
+            "This preset is an embedding model, not a causal language model. "
+            "Use one such as gemma3_270m."
+        )
 
 
 def _with_defaults(text: Mapping[str, Any]) -> dict[str, Any]:

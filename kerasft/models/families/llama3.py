@@ -48,6 +48,13 @@ class Llama3(Family):
         "layer_norm_epsilon",
         "tie_word_embeddings",
     )
+    keras_defaults: ClassVar[Mapping[str, Any]] = {
+        "rope_max_wavelength": 10_000,
+        "rope_position_scaling_factor": 1.0,
+        **dict.fromkeys(_SCALING),
+        "layer_norm_epsilon": 1e-6,
+        "tie_word_embeddings": False,  # KerasHub does not write it into a preset's config
+    }
     targets: ClassVar[Mapping[str, tuple[str, ...]]] = {
         "query": ("_self_attention_layer", "_query_dense"),
         "key": ("_self_attention_layer", "_key_dense"),

@@ -1,0 +1,273 @@
+"""A model's files, understood but not yet loaded: one opener for each format."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from kerasft.errors import DataError, ModelError
+from kerasft.models import tokenizer_files
+from kerasft.models.families import FAMILIES, Family, TensorSpec, of_gguf, of_hf_config
+from kerasft.models.gguf import GgufFile
+from kerasft.models.safetensors_files import SafetensorsFiles
+from kerasft.models.weights import check_shapes, fill, without_padding
+
+if TYPE_CHECKING:
+    from kerasft.data.tokens import Tokenizer
+
+_UNSAFE = {".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle", ".keras", ".h5"}
+_CONFIG = "config.json"
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A base model whose weights have not been read yet.
+
+    Attributes:
+        family: its table.
+        config: KerasHub backbone arguments.
+        name: what the source is called, without any folder of this machine.
+        load_tokenizer: reads the tokenizer.
+        load_weights: fills a causal LM built from `config`; the second argument is its dtype.
+        files: the files that belong to it.
+    """
+
+    family: Family
+    config: dict[str, Any]
+    name: str
+    load_tokenizer: Callable[[], Tokenizer]
+    load_weights: Callable[[Any, str], None]
+    files: tuple[Path, ...]
+
+
+def open_path(path: Path) -> Opened:
+    """Opens a local .gguf file, Hugging Face folder or Keras preset folder.
+
+    Raises:
+        ModelError: it is none of these, or its parts do not fit together.
+    """
+    if path.is_file():
+        if path.suffix == ".gguf":
+            return open_gguf(path)
+        raise ModelError(_not_loaded(path))
+    config = read_config(path)
+    if "model_type" in config:
+        return _open_hugging_face(path, config)
+    return _open_keras(path, config)
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """config.json of a model folder.
+
+    Raises:
+        ModelError: it is missing or not a JSON object of a known kind.
+    """
+    file = folder / _CONFIG
+    if not file.is_file():
+        loose = sorted(p.name for p in folder.iterdir() if p.suffix in _UNSAFE)
+        raise ModelError(
+            f"{folder.name}: expected a model folder with {_CONFIG}, found none"
+            + (f" (but {loose[0]}, which is not read: it can run code)" if loose else "")
+            + "."
+        )
+    try:
+        config = json.loads(file.read_bytes())
+    except (ValueError, RecursionError):
+        config = None
+    if not isinstance(config, dict) or not ("model_type" in config or "class_name" in config):
+        raise ModelError(
+            f"{folder.name}/{_CONFIG}: expected the config of a Hugging Face model (model_type) or "
+            "of a KerasHub backbone (class_name)."
+        )
+    return config
+
+
+def family_and_config(config: Mapping[str, Any]) -> tuple[Family, dict[str, Any]]:
+    """The family and KerasHub arguments in a config.json of either library.
+
+    Raises:
+        ModelError: the family is not supported, or KerasHub cannot express the settings.
+    """
+    if "model_type" in config:
+        family = of_hf_config(config)
+        return family, family.config_from_hf(config)
+    values = config.get("config")
+    kind = str(config["class_name"])
+    for family in FAMILIES.values():
+        if kind == family.backbone_class and isinstance(values, Mapping) and family.owns(values):
+            return family, family.config_from_keras(values)
+    raise ModelError(
+        f"The preset's class {kind} is not supported. Supported families: {', '.join(FAMILIES)}."
+    )
+
+
+def open_gguf(path: Path) -> Opened:
+    """Opens a GGUF file; only its header is read.
+
+    Raises:
+        ModelError: it is damaged, of another family, or its tensors do not fit its metadata.
+    """
+    file = GgufFile(path)
+    family = of_gguf(file)
+    config = family.config_from_gguf(file)
+    specs = family.tensors(config)
+
+    def stored_shape(spec: TensorSpec) -> tuple[int, ...] | None:
+        tensor = file.tensors.get(spec.gguf or "")
+        return tensor.shape if tensor else None
+
+    check_shapes(specs, stored_shape, path.name)
+
+    def load_weights(causal_lm: Any, dtype: str) -> None:
+        def read(spec: TensorSpec) -> np.ndarray:
+            # The offset of a norm must be taken off before rounding.
+            precision = "float32" if spec.gguf_offset else dtype
+            return spec.from_gguf(without_padding(spec, file.read(spec.gguf or "", precision)))
+
+        fill(causal_lm.backbone, specs, read)
+
+    return Opened(
+        family, config, path.name, lambda: gguf_tokenizer(file.metadata), load_weights, (path,)
+    )
+
+
+def gguf_tokenizer(metadata: Mapping[str, Any]) -> Tokenizer:
+    """The tokenizer inside a GGUF file's metadata.
+
+    Raises:
+        ModelError: its entries are missing, of unequal length, or of another kind.
+    """
+    from kerasft.data.tokens import SentencePieceTokenizer, TokenizerJson
+
+    prefix = "tokenizer.ggml."
+    kind, split = metadata.get(prefix + "model"), metadata.get(prefix + "pre", "default")
+    tokens = metadata.get(prefix + "tokens")
+    types = metadata.get(prefix + "token_type")
+    scores = metadata.get(prefix + "scores")
+    ids = {
+        name: metadata.get(f"{prefix}{key}_token_id", missing)
+        for name, key, missing in (
+            ("bos", "bos", None),
+            ("eos", "eos", None),
+            ("pad", "padding", 0),
+            ("unk", "unknown", 3),
+        )
+    }
+    whole = isinstance(tokens, list) and all(
+        isinstance(index, int) and 0 <= index < len(tokens)
+        for name, index in ids.items()
+        if kind != "gpt2" or name in ("bos", "eos")
+    )
+    try:
+        if whole and kind == "llama" and len(tokens) == len(types) == len(scores):
+            return SentencePieceTokenizer(
+                tokenizer_files.sentencepiece_model(tokens, scores.tolist(), types.tolist(), ids)
+            )
+        if whole and kind == "gpt2" and split == "llama-bpe":
+            merges = metadata.get(prefix + "merges")
+            if isinstance(merges, list):
+                vocabulary = {token: index for index, token in enumerate(tokens)}
+                contents = tokenizer_files.llama3_tokenizer_json(vocabulary, merges)
+                return TokenizerJson(contents, tokens[ids["bos"]], tokens[ids["eos"]])
+    except (DataError, TypeError, AttributeError) as error:
+        raise ModelError(f"The GGUF file's tokenizer cannot be used: {error}.") from None
+    raise ModelError(
+        f"The GGUF file's tokenizer (model {kind!r}, pre {split!r}) cannot be used: expected "
+        "Gemma's SentencePiece pieces or Llama 3's byte-pair merges, whole. "
+        "Use a file written by llama.cpp's converter."
+    )
+
+
+def _open_hugging_face(folder: Path, raw: Mapping[str, Any]) -> Opened:
+    if raw.get("quantization_config"):
+        raise ModelError(
+            f"{folder.name} is quantised; expected float weights. Use the unquantised checkpoint."
+        )
+    family, config = family_and_config(raw)
+    stored = SafetensorsFiles(folder)
+    specs = family.tensors(config)
+    names = {spec.name: family.hf_name(spec, stored.__contains__) for spec in specs}
+
+    def stored_shape(spec: TensorSpec) -> tuple[int, ...] | None:
+        name = names[spec.name]
+        return stored.shape(name) if name in stored else None
+
+    check_shapes(specs, stored_shape, folder.name)
+
+    def load_weights(causal_lm: Any, dtype: str) -> None:
+        def read(spec: TensorSpec) -> np.ndarray:
+            return spec.from_hf(without_padding(spec, stored.read(names[spec.name])))
+
+        fill(causal_lm.backbone, specs, read)
+
+    files = (*stored.files, folder / _CONFIG)
+    return Opened(family, config, folder.name, lambda: _tokenizer(folder), load_weights, files)
+
+
+def _tokenizer(folder: Path) -> Tokenizer:
+    from kerasft.data.tokens import from_folder
+
+    try:
+        return from_folder(folder)
+    except DataError as error:
+        raise ModelError(str(error)) from None
+
+
+def _open_keras(folder: Path, raw: Mapping[str, Any]) -> Opened:
+    family, config = family_and_config(raw)
+    weights = next(
+        (
+            folder / name
+            for name in ("model.weights.h5", "model.weights.json")
+            if (folder / name).is_file()
+        ),
+        None,
+    )
+    if weights is None:
+        raise ModelError(f"{folder.name}: expected model.weights.h5 beside {_CONFIG}, found none.")
+
+    def load_weights(causal_lm: Any, dtype: str) -> None:
+        try:
+            causal_lm.backbone.load_weights(str(weights))
+        except (OSError, ValueError, KeyError) as error:
+            raise ModelError(
+                f"{weights.name} does not hold the backbone that {_CONFIG} describes "
+                f"({type(error).__name__}). Download the preset again."
+            ) from None
+
+    files = (weights, folder / _CONFIG)
+    return Opened(
+        family, config, folder.name, lambda: _keras_tokenizer(folder), load_weights, files
+    )
+
+
+def _keras_tokenizer(folder: Path) -> Tokenizer:
+    from kerasft.data.tokens import SentencePieceTokenizer, TokenizerJson
+
+    assets = folder / "assets" / "tokenizer"
+    try:
+        if (assets / "vocabulary.spm").is_file():
+            return SentencePieceTokenizer((assets / "vocabulary.spm").read_bytes())
+        vocabulary = json.loads((assets / "vocabulary.json").read_bytes())
+        lines = (assets / "merges.txt").read_text(encoding="utf-8").split("\n")
+        merges = [line for line in lines if line and not line.startswith("#version")]
+        contents = tokenizer_files.llama3_tokenizer_json(vocabulary, merges)
+        return TokenizerJson(contents, "<|begin_of_text|>", "<|end_of_text|>")
+    except (OSError, ValueError, AttributeError, DataError) as error:
+        raise ModelError(
+            f"{folder.name}: the tokenizer in assets/tokenizer cannot be used ({error})."
+        ) from None
+
+
+def _not_loaded(path: Path) -> str:
+    if path.suffix in _UNSAFE:
+        return (
+            f"{path.name}: files in {path.suffix} can run code when loaded and are not read. "
+            "Use a folder with safetensors, a KerasHub preset or a .gguf file."
+        )
+    return f"{path.name}: expected a model folder or a .gguf file."

@@ -1,0 +1,140 @@
+"""Safetensors checkpoints, single or sharded, read in place.
+
+The header is checked against the file before a tensor is touched; tensors are
+views of the mapped file, so that bfloat16 stays bfloat16 and nothing is copied
+before it is needed. Source: the format description of github.com/huggingface/safetensors.
+"""
+
+from __future__ import annotations
+
+import json
+import mmap
+import struct
+from dataclasses import dataclass
+from math import prod
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from kerasft.errors import ModelError
+from kerasft.models.gguf import numpy_dtype
+
+_DTYPES = {"F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16"}
+_HEADER_LIMIT = 100_000_000
+INDEX = "model.safetensors.index.json"
+
+
+@dataclass(frozen=True)
+class _Place:
+    file: int
+    dtype: str
+    shape: tuple[int, ...]
+    start: int
+
+
+class SafetensorsFiles:
+    """All tensors of a checkpoint folder by name.
+
+    Raises:
+        ModelError: a file is missing, cut off, or its header does not fit it.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.files = _files_of(folder)
+        self._maps: list[memoryview] = []
+        self._places: dict[str, _Place] = {}
+        for index, path in enumerate(self.files):
+            self._maps.append(_mapped(path))
+            self._places |= _header(path, self._maps[-1], index)
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._places
+
+    def shape(self, name: str) -> tuple[int, ...]:
+        """The stored shape of a tensor."""
+        return self._places[name].shape
+
+    def read(self, name: str) -> np.ndarray:
+        """A tensor in its stored type: a read-only view of the file.
+
+        Raises:
+            ModelError: its type is not a float (a quantised checkpoint).
+        """
+        place = self._places[name]
+        if place.dtype not in _DTYPES:
+            raise ModelError(
+                f"{self.files[place.file].name}: tensor {name} has type {place.dtype}; expected "
+                "float weights. Use the checkpoint that is not quantised."
+            )
+        dtype = numpy_dtype(_DTYPES[place.dtype])
+        data = self._maps[place.file]
+        return np.frombuffer(data, dtype, prod(place.shape), place.start).reshape(place.shape)
+
+
+def _files_of(folder: Path) -> list[Path]:
+    single, index = folder / "model.safetensors", folder / INDEX
+    if single.is_file():
+        return [single]
+    if not index.is_file():
+        raise ModelError(
+            f"{folder.name}: expected model.safetensors or {INDEX}, found neither. Checkpoints "
+            "in .bin, .pt or .keras can run code when loaded and are not read: convert them "
+            "to safetensors."
+        )
+    try:
+        shards = sorted(set(json.loads(index.read_bytes())["weight_map"].values()))
+    except (ValueError, KeyError, AttributeError, TypeError):
+        raise ModelError(f"{index.name}: expected a JSON object with a weight_map.") from None
+    # A shard's name is data from outside: only files of this very folder are opened.
+    outside = [name for name in shards if Path(str(name)).name != name]
+    missing = [name for name in shards if not outside and not (folder / name).is_file()]
+    if outside or missing:
+        names = ", ".join(map(str, outside + missing))
+        raise ModelError(
+            f"{index.name}: shards missing from the folder: {names}. Download the model again."
+        )
+    return [folder / name for name in shards]
+
+
+def _mapped(path: Path) -> memoryview:
+    try:
+        with path.open("rb") as file:
+            return memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+    except (OSError, ValueError) as error:
+        raise ModelError(f"{path.name}: cannot be read ({error}). Download it again.") from None
+
+
+def _header(path: Path, data: memoryview, index: int) -> dict[str, _Place]:
+    def wrong(what: str) -> ModelError:
+        return ModelError(
+            f"{path.name}: not a whole safetensors file: {what}. Download it again "
+            "(a git-lfs pointer is not the file itself)."
+        )
+
+    if len(data) < 8:
+        raise wrong(f"it has {len(data)} bytes")
+    (size,) = struct.unpack("<Q", data[:8])
+    if size > min(len(data) - 8, _HEADER_LIMIT):
+        raise wrong(f"it claims a header of {size} bytes, the file has {len(data)}")
+    try:
+        header: dict[str, Any] = json.loads(bytes(data[8 : 8 + size]))
+        header.pop("__metadata__", None)
+        places = {}
+        for name, entry in header.items():
+            shape = tuple(int(length) for length in entry["shape"])
+            start, end = (int(offset) for offset in entry["data_offsets"])
+            places[name] = (entry["dtype"], shape, start, end)
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise wrong(f"its header cannot be read ({type(error).__name__})") from None
+    room = len(data) - 8 - size
+    checked = {}
+    for name, (dtype, shape, start, end) in places.items():
+        if not 0 <= start <= end <= room or min(shape, default=0) < 0:
+            raise wrong(f"tensor {name} should end at byte {end} of {room}")
+        if dtype in _DTYPES:
+            needed = prod(shape) * numpy_dtype(_DTYPES[dtype]).itemsize
+            if needed != end - start:
+                raise wrong(f"tensor {name} has {end - start} bytes, its shape needs {needed}")
+        checked[name] = _Place(index, dtype, shape, 8 + size + start)
+    return checked
