@@ -1,0 +1,42 @@
+"""Fine-tune Gemma and its KerasHub siblings with Keras 3, on torch or on JAX.
+
+    import kerasft
+
+    result = kerasft.train("sql", backend="torch", **{"train.max_steps": 200})
+    model = kerasft.load(result.run.path)
+    print(model.generate("How many customers are there?", context="CREATE TABLE …"))
+
+Importing this package imports neither Keras nor a backend; `train`, `load` and
+`evaluate` choose the backend and import them.
+"""
+
+from importlib import import_module
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+try:
+    __version__ = version("kerasft")
+except PackageNotFoundError:  # a checkout on the path, not installed
+    __version__ = "0+unknown"
+
+_PUBLIC = {
+    "evaluate": "kerasft.evaluate",
+    "export_run": "kerasft.export",
+    "load": "kerasft.load",
+    "resume": "kerasft.train",
+    "train": "kerasft.train",
+    "KerasftError": "kerasft.errors",
+    "Recipe": "kerasft.recipe",
+}
+
+__all__ = ["__version__", *_PUBLIC]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _PUBLIC:
+        raise AttributeError(f"module 'kerasft' has no attribute {name!r}")
+    return getattr(import_module(_PUBLIC[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -184,6 +184,9 @@ class EvalSettings(_Section):
         128, description="Longest answer, in tokens."
     )
     batch_size: Annotated[int, Field(ge=1)] = Field(16, description="Prompts decoded together.")
+    samples: Annotated[int, Field(ge=0)] = Field(
+        3, description="Held-out rows that `train` answers before and after training."
+    )
 
 
 class Recipe(_Section):
@@ -207,6 +210,10 @@ class Recipe(_Section):
                 "train.patience watches the validation loss: set data.validation, or patience = 0"
             )
         return self
+
+
+Overrides = Iterable[str] | Mapping[str, Any]
+"""`section.key=value` texts, or dotted names with their values."""
 
 
 def names() -> list[str]:
@@ -241,12 +248,13 @@ def find(name_or_path: str) -> Path:
     )
 
 
-def load(name_or_path: str, overrides: Iterable[str] = ()) -> Recipe:
+def load(name_or_path: str, overrides: Overrides = ()) -> Recipe:
     """Read a recipe and apply `section.key=value` overrides.
 
     Args:
         name_or_path: a shipped recipe's name, or a TOML file.
-        overrides: as given to `--set`; values are TOML, bare words are text.
+        overrides: as given to `--set`; values are TOML, bare words are text. Or a
+            mapping of dotted names to values.
 
     Raises:
         RecipeError: all faults of file and overrides at once.
@@ -262,7 +270,7 @@ def load(name_or_path: str, overrides: Iterable[str] = ()) -> Recipe:
 
 
 def resolve(
-    settings: Mapping[str, Any], overrides: Iterable[str] = (), where: str = "recipe"
+    settings: Mapping[str, Any], overrides: Overrides = (), where: str = "recipe"
 ) -> Recipe:
     """Check a mapping of settings with overrides applied.
 
@@ -271,10 +279,10 @@ def resolve(
     """
     merged = copy.deepcopy(dict(settings))
     faults: list[str] = []
-    for override in overrides:
-        fault = _apply(merged, override)
-        if fault:
-            faults.append(fault)
+    for text, path, value in map(_parsed, _listed(overrides)):
+        fault = _apply(merged, path, value)
+        if fault is not None:
+            faults.append(f"--set {text}: {fault}")
     try:
         recipe = Recipe.model_validate(merged)
     except ValidationError as error:
@@ -282,6 +290,11 @@ def resolve(
     if faults:
         raise RecipeError(collected(f"{where} has faults", faults))
     return recipe
+
+
+def override(recipe: Recipe, overrides: Overrides) -> Recipe:
+    """A recipe with some settings changed. Errors as `resolve`."""
+    return resolve(recipe.model_dump(exclude_none=True), overrides)
 
 
 def to_toml(recipe: Recipe) -> str:
@@ -370,20 +383,32 @@ def _toml(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
-def _apply(settings: dict[str, Any], override: str) -> str | None:
+def _listed(overrides: Overrides) -> Iterable[str | tuple[str, Any]]:
+    return overrides.items() if isinstance(overrides, Mapping) else overrides
+
+
+def _parsed(override: str | tuple[str, Any]) -> tuple[str, str, Any]:
+    """One override as it was written, its dotted path (empty if it has none), its value."""
+    if isinstance(override, tuple):
+        path, value = override
+        return f"{path}={value}", path, value
     path, separator, text = override.partition("=")
-    keys = [key.strip() for key in path.split(".")]
-    if not separator or not all(keys):
-        return f"--set {override}: expected section.key=value"
     try:
         value = tomllib.loads(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:
         value = text.strip()
+    return override, path if separator else "", value
+
+
+def _apply(settings: dict[str, Any], path: str, value: Any) -> str | None:
+    keys = [key.strip() for key in path.split(".")]
+    if not all(keys):
+        return "expected section.key=value"
     target = settings
     for key in keys[:-1]:
         target = target.setdefault(key, {})
         if not isinstance(target, dict):
-            return f"--set {override}: {key} is a value, not a section"
+            return f"{key} is a value, not a section"
     target[keys[-1]] = value
     return None
 

@@ -15,6 +15,7 @@ import numpy as np
 from kerasft.engine.head import Head
 from kerasft.engine.loss import largest_chunk
 from kerasft.engine.schedule import WarmupSchedule
+from kerasft.errors import RunError, collected
 from kerasft.models.lora import Lora
 from kerasft.recipe import TrainSettings
 
@@ -110,6 +111,54 @@ class FineTuner(_Step, keras.Model):
         """The metrics that were read back since the last call, oldest first."""
         drained, self._drained = self._drained, []
         return drained
+
+    def training_state(self) -> dict[str, np.ndarray]:
+        """What a checkpoint holds beside the adapter: optimizer and seed states.
+
+        Call `sync` first while `fit` runs.
+        """
+        state = {
+            f"optimizer/{index:04d}": variable
+            for index, variable in enumerate(self.optimizer.variables)
+        }
+        state |= {f"seed/{index:04d}": variable for index, variable in enumerate(self._seeds())}
+        return {
+            name: np.asarray(keras.ops.convert_to_numpy(variable))
+            for name, variable in state.items()
+        }
+
+    def restore_training_state(self, tensors: Mapping[str, np.ndarray]) -> None:
+        """Put `training_state` back.
+
+        Raises:
+            RunError: a variable is missing or has another shape; all of them at once.
+        """
+        groups = {"optimizer": self.optimizer.variables, "seed": self._seeds()}
+        targets = {
+            f"{group}/{index:04d}": variable
+            for group, variables in groups.items()
+            for index, variable in enumerate(variables)
+        }
+        stored = {name for name in tensors if name.partition("/")[0] in groups}
+        faults = [f"{name} is missing" for name in sorted(targets.keys() - stored)]
+        faults += [f"{name} belongs to nothing" for name in sorted(stored - targets.keys())]
+        faults += [
+            f"{name} ({variable.path}) has shape {tensors[name].shape}, expected "
+            f"{tuple(variable.shape)}"
+            for name, variable in targets.items()
+            if name in stored and tuple(tensors[name].shape) != tuple(variable.shape)
+        ]
+        if faults:
+            raise RunError(collected("the checkpoint does not fit this run", faults))
+        for name, variable in targets.items():
+            variable.assign(tensors[name])
+
+    def _seeds(self) -> list[keras.Variable]:
+        return [
+            variable
+            for variable in self.non_trainable_variables
+            if not keras.backend.is_float_dtype(variable.dtype)
+        ]
 
     def validate(self, windows: Iterable[Mapping[str, np.ndarray]]) -> dict[str, float]:
         """Token-weighted loss and accuracy on windows, without dropout.

@@ -66,6 +66,10 @@ class JaxStep:
 
         self.train_function = recorded
 
+    def sync(self) -> None:
+        """Bring the state that `fit` holds between steps back into the variables."""
+        self.jax_state_sync()
+
     def validation_sums(self, window: Mapping[str, np.ndarray]) -> tuple[Any, Any, Any]:
         """Sums over a window: token losses, right tokens, supervised tokens."""
         return self._validation_function(

@@ -43,6 +43,9 @@ class TorchStep:
             }
         )
 
+    def sync(self) -> None:
+        """Variables hold the newest state already."""
+
     def validation_sums(self, window: Mapping[str, np.ndarray]) -> tuple[Any, Any, Any]:
         """Sums over a window: token losses, right tokens, supervised tokens."""
         data = _to_device(window)

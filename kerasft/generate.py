@@ -1,0 +1,117 @@
+"""Answers from a loaded model: one as a stream, or many in batches."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from queue import SimpleQueue
+from threading import Thread
+from typing import Any
+
+from kerasft.data.examples import encode_prompt
+from kerasft.data.tokens import StreamDecoder
+from kerasft.engine.decode import Sampling
+from kerasft.engine.loaded import LoadedModel
+from kerasft.tasks import TASKS
+
+
+def prompt_row(task: str, prompt: str, context: str = "") -> dict[str, Any]:
+    """A row whose prompt is a text: the question or instruction, and its context."""
+    first, second = TASKS[task].PROMPT_COLUMNS
+    return {first: prompt, second: context}
+
+
+def prompt_ids(
+    model: LoadedModel, row: Mapping[str, Any] | str
+) -> list[int]:
+    """What an answer is generated from.
+
+    Args:
+        model: whose template is filled.
+        row: with the template's columns; or a text, taken as it is after BOS.
+    """
+    if isinstance(row, str):
+        return [model.tokenizer.bos_id, *model.tokenizer.encode(row)]
+    return encode_prompt(row, model.template, model.tokenizer)
+
+
+def stream(
+    model: LoadedModel,
+    row: Mapping[str, Any] | str,
+    *,
+    max_new_tokens: int,
+    sampling: Sampling | None = None,
+) -> Iterator[str]:
+    """Pieces of an answer as they come; together they are the answer.
+
+    Args:
+        model: a loaded model.
+        row: see `prompt_ids`.
+        max_new_tokens: tokens at the most.
+        sampling: greedy where not given.
+    """
+    decoder = StreamDecoder(model.tokenizer)
+    # The decoder calls back; a thread turns its calls into an iterator.
+    queue: SimpleQueue[str | BaseException | None] = SimpleQueue()
+
+    def push(tokens: list[int | None]) -> None:
+        if tokens[0] is not None:
+            queue.put(decoder.push(tokens[0]))
+
+    def work() -> None:
+        try:
+            model.decoder.generate(
+                [prompt_ids(model, row)],
+                max_new_tokens=max_new_tokens,
+                stop_ids=model.stop_ids,
+                sampling=sampling,
+                on_tokens=push,
+            )
+            queue.put(None)
+        except BaseException as error:
+            queue.put(error)
+
+    Thread(target=work, daemon=True).start()
+    while (piece := queue.get()) is not None:
+        if isinstance(piece, BaseException):
+            raise piece
+        yield piece
+    yield decoder.flush()
+
+
+def answer_rows(
+    model: LoadedModel,
+    rows: Sequence[Mapping[str, Any] | str],
+    *,
+    max_new_tokens: int,
+    batch_size: int,
+    sampling: Sampling | None = None,
+    on_batch: Callable[[int], None] = lambda done: None,
+) -> list[str]:
+    """One answer a row, decoded in batches of rows of like length.
+
+    Args:
+        rows: see `prompt_ids`.
+        max_new_tokens: tokens an answer at the most.
+        batch_size: rows decoded together.
+        sampling: greedy where not given.
+        on_batch: told how many rows are answered.
+
+    Returns:
+        The answers in the order of the rows, space around them cut off.
+    """
+    prompts = [prompt_ids(model, row) for row in rows]
+    order = sorted(range(len(rows)), key=lambda index: len(prompts[index]))
+    answers = [""] * len(rows)
+    for start in range(0, len(order), batch_size):
+        chosen = order[start : start + batch_size]
+        batch = [prompts[index] for index in chosen]
+        # The last batch is filled up with copies, so that it needs no compilation of its own.
+        batch += batch[-1:] * (min(batch_size, len(order)) - len(batch))
+        generated = model.decoder.generate(
+            batch,
+            max_new_tokens=max_new_tokens,
+            stop_ids=model.stop_ids,
+            sampling=sampling,
+        )
+        for index, ids in zip(chosen, generated, strict=False):
+            answers[index] = model.tokenizer.decode(ids).strip()
+        on_batch(start + len(chosen))
+    return answers
