@@ -5,7 +5,7 @@ a resumed run asks for the next index and gets what it would have had.
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -118,6 +118,7 @@ def build_window(
     batch_size: int,
     accumulation: int,
     sequence_length: int,
+    rooms: Mapping[int, int],
 ) -> Window:
     """The arrays of a window.
 
@@ -126,6 +127,7 @@ def build_window(
         rows: indices of at most `batch_size * accumulation` of them.
         batch_size, accumulation: B and A.
         sequence_length: what lengths are bucketed by.
+        rooms: P by padded length.
     """
     chosen = [examples[row] for row in rows]
     length = padded_length(max(len(each.token_ids) for each in chosen), sequence_length)
@@ -141,7 +143,7 @@ def build_window(
         supervised[place, : size - 1] = example.loss_weights[1:] > 0
     flat = supervised.reshape(accumulation, batch_size * length)
     counts = flat.sum(axis=1)
-    room = padded_positions(int(counts.max()))
+    room = rooms[length]
     positions = np.zeros((accumulation, room), np.int32)
     targets = np.zeros((accumulation, room), np.int32)
     weights = np.zeros((accumulation, room), np.float32)
@@ -163,8 +165,19 @@ def build_window(
     )
 
 
+@dataclass(frozen=True)
+class Counts:
+    """Tokens of a window, padding left out, and how many of them are supervised."""
+
+    tokens: int
+    supervised_tokens: int
+
+
 class WindowSource:
     """The windows of a training run, by epoch and index.
+
+    Windows of one padded length share one number of gathered positions, the largest that
+    any of them needs in the whole run, so there are no more shapes than lengths.
 
     Args:
         examples: at least one.
@@ -177,6 +190,7 @@ class WindowSource:
         self._supervised = [int(example.loss_weights[1:].sum()) for example in examples]
         self._settings = settings
         self._planned: tuple[int, list[list[int]]] | None = None
+        self._rooms = self._positions_by_length()
 
     @property
     def steps_per_epoch(self) -> int:
@@ -193,6 +207,14 @@ class WindowSource:
             settings.batch_size,
             settings.gradient_accumulation,
             settings.sequence_length,
+            self._rooms,
+        )
+
+    def counts(self, epoch: int, index: int) -> Counts:
+        """What a window holds, without building it."""
+        rows = self.plan(epoch)[index]
+        return Counts(
+            sum(self._lengths[row] for row in rows), sum(self._supervised[row] for row in rows)
         )
 
     def plan(self, epoch: int) -> list[list[int]]:
@@ -217,15 +239,22 @@ class WindowSource:
         return dict(Counter(map(self._shape, self.plan(epoch))).most_common())
 
     def _shape(self, rows: Sequence[int]) -> tuple[int, int, int, int]:
-        size = self._settings.batch_size
-        longest = max(self._lengths[row] for row in rows)
-        counts = [
-            sum(self._supervised[row] for row in rows[start : start + size])
-            for start in range(0, len(rows), size)
-        ]
-        return (
-            self._settings.gradient_accumulation,
-            size,
-            padded_length(longest, self._settings.sequence_length),
-            padded_positions(max(counts)),
+        length = self._padded_length(rows)
+        settings = self._settings
+        return settings.gradient_accumulation, settings.batch_size, length, self._rooms[length]
+
+    def _padded_length(self, rows: Sequence[int]) -> int:
+        return padded_length(
+            max(self._lengths[row] for row in rows), self._settings.sequence_length
         )
+
+    def _positions_by_length(self) -> dict[int, int]:
+        size = self._settings.batch_size
+        most: dict[int, int] = {}
+        for epoch in range(self._settings.epochs):
+            for rows in self.plan(epoch):
+                length = self._padded_length(rows)
+                for start in range(0, len(rows), size):
+                    count = sum(self._supervised[row] for row in rows[start : start + size])
+                    most[length] = max(most.get(length, 0), count)
+        return {length: padded_positions(count) for length, count in most.items()}

@@ -30,7 +30,7 @@ COLUMNS: Mapping[str, Mapping[str, Column]] = {
         "context": Column(("context", "input"), required=False, empty=True),
         "response": Column(("response", "output", "completion", "answer")),
     },
-    "chat": {"messages": Column(("messages", "conversations"))},
+    "chat": {"messages": Column(("messages",))},
 }
 """By task; `chat` stands for rows of `messages`, whatever the task."""
 
