@@ -1,0 +1,1 @@
+"""Running model-written SQL behind a wall, and judging what it returned."""

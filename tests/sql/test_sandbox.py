@@ -1,0 +1,409 @@
+"""Attacks on each promise of the sandbox, and what a well-behaved query gets."""
+
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from kerasft.sql.sandbox import GRACE_SECONDS, BadText, Sandbox
+
+CONTEXT = """
+CREATE TABLE singer (id INTEGER PRIMARY KEY, name TEXT, age INT);
+CREATE INDEX by_name ON singer (name);
+INSERT INTO singer VALUES (1, 'Ann', 30), (2, 'Bo', 25), (3, 'Cy', NULL);
+"""
+SECONDS = 0.4
+ENDLESS = "WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM c)"
+WIDE = "replace(printf('%.*c', 999000, 'x'), 'x', 'x')"
+HANG = f"instr({WIDE}, replace(printf('%.*c', 500000, 'x'), 'x', 'x') || 'y')"
+
+REFUSED = [
+    "DROP TABLE singer",
+    "DELETE FROM singer",
+    "UPDATE singer SET age = 1",
+    "INSERT INTO singer VALUES (4, 'Di', 1)",
+    "INSERT INTO singer VALUES (4, 'Di', 1) RETURNING id",
+    "REPLACE INTO singer VALUES (1, 'x', 1)",
+    "WITH gone AS (SELECT 1) DELETE FROM singer",
+    "ALTER TABLE singer RENAME TO other",
+    "CREATE TABLE x (a)",
+    "CREATE TEMP TABLE singer AS SELECT * FROM singer WHERE 0",
+    "CREATE TEMP VIEW singer AS SELECT 1",
+    "CREATE VIRTUAL TABLE x USING fts5(a)",
+    "CREATE TRIGGER x AFTER INSERT ON singer BEGIN SELECT 1; END",
+    "ATTACH 'new.db' AS other",
+    "ATTACH 'file:new.db?mode=rwc' AS other",
+    "ATTACH '/etc/passwd' AS other",
+    "DETACH main",
+    "VACUUM",
+    "VACUUM INTO 'copy.db'",
+    "PRAGMA writable_schema = ON",
+    "PRAGMA query_only = OFF",
+    "PRAGMA temp_store_directory = '/tmp'",
+    "PRAGMA case_sensitive_like = ON",
+    "PRAGMA hard_heap_limit = 0",
+    "PRAGMA table_info(singer)",
+    "SELECT * FROM pragma_database_list",
+    "SELECT count(*) FROM pragma_database_list",
+    "SELECT * FROM pragma_query_only",
+    "SELECT * FROM dbstat",
+    "SELECT count(*) FROM dbstat",
+    "BEGIN EXCLUSIVE",
+    "SAVEPOINT x",
+    "COMMIT",
+    "ANALYZE",
+    "REINDEX",
+    "SELECT load_extension('/tmp/x.so')",
+    "SELECT fts3_tokenizer('simple')",
+    "SELECT fts3_tokenizer('simple', x'4141414141414141')",
+    "SELECT zeroblob(900000000)",
+    "SELECT length(hex(zeroblob(900000000)))",
+    "SELECT hex(randomblob(900000000))",
+    "SELECT name FROM singer; DROP TABLE singer",
+    "SELECT 1; SELECT 2",
+]
+STOPPED = [
+    (f"{ENDLESS} SELECT count(*) FROM c", {"timeout"}),
+    (f"{ENDLESS} SELECT x FROM c", {"too_many_rows"}),
+    (f"{ENDLESS} SELECT group_concat(x) FROM c", {"memory", "timeout"}),
+    (f"{ENDLESS} SELECT json_group_array(x) FROM c", {"memory", "timeout"}),
+    (f"{ENDLESS} SELECT x, {WIDE} FROM c", {"too_many_rows", "timeout", "memory"}),
+    (f"{ENDLESS} SELECT x FROM (SELECT x, {WIDE} AS y FROM c) ORDER BY y", {"memory", "timeout"}),
+    ("SELECT count(*) FROM (" + " , ".join(f"singer s{i}" for i in range(20)) + ")", None),
+    (
+        "SELECT s0.id FROM "
+        + ", ".join(f"singer s{i}" for i in range(20))
+        + " ORDER BY s1.age || s2.name",
+        {"timeout", "memory"},
+    ),
+    (
+        "SELECT count(*) FROM "
+        + ", ".join(f"singer s{i}" for i in range(60))
+        + " WHERE "
+        + " OR ".join(f"s{i}.id = s{i + 1}.age" for i in range(59)),
+        {"timeout"},
+    ),
+    ("SELECT printf('%.*c', 900000000, 'x')", {"timeout", "memory", "ok"}),
+    (f"SELECT replace({WIDE}, 'x', {WIDE})", {"memory"}),
+    (f"SELECT {HANG}", {"timeout"}),
+    ("SELECT " + " + ".join(["1"] * 5000), {"invalid_sql"}),
+    ("SELECT " + "(" * 5000 + "1" + ")" * 5000, {"invalid_sql"}),
+    (" UNION ".join(["SELECT 1"] * 501), {"invalid_sql"}),
+    ("SELECT '" + "x" * 200_000 + "'", {"invalid_sql", "memory"}),
+]
+
+
+@pytest.fixture(scope="module")
+def sandbox() -> Iterator[Sandbox]:
+    with Sandbox() as sandbox:
+        yield sandbox
+
+
+def files_of(sandbox: Sandbox) -> list[str]:
+    return os.listdir(sandbox._folder.name)
+
+
+def assert_unharmed(sandbox: Sandbox) -> None:
+    """The worker's folder is empty and the next query sees what it should."""
+    assert files_of(sandbox) == []
+    outcome = sandbox.run("SELECT id, name, age FROM singer ORDER BY id", context=CONTEXT)
+    assert outcome.rows == ((1, "Ann", 30), (2, "Bo", 25), (3, "Cy", None))
+
+
+@pytest.mark.parametrize("sql", REFUSED)
+def test_what_is_not_reading_is_refused(sandbox: Sandbox, sql: str) -> None:
+    outcome = sandbox.run(sql, context=CONTEXT, seconds=SECONDS)
+    assert outcome.status == "refused", outcome
+    assert outcome.message
+    assert_unharmed(sandbox)
+
+
+@pytest.mark.parametrize(("sql", "statuses"), STOPPED, ids=range(len(STOPPED)))
+def test_time_and_memory_are_limited(sandbox: Sandbox, sql: str, statuses: set | None) -> None:
+    began = time.monotonic()
+    outcome = sandbox.run(sql, context=CONTEXT, seconds=SECONDS)
+    assert time.monotonic() - began < SECONDS + 1.0
+    assert outcome.status in (statuses or {"timeout"}), outcome.status
+    assert_unharmed(sandbox)
+
+
+def test_a_step_that_never_looks_at_the_clock_is_killed(sandbox: Sandbox) -> None:
+    sandbox.run("SELECT 1")
+    before = sandbox._process.pid
+    outcome = sandbox.run(f"SELECT {HANG}", seconds=SECONDS)
+    assert outcome.status == "timeout"
+    assert SECONDS + GRACE_SECONDS <= outcome.seconds < SECONDS + GRACE_SECONDS + 0.5
+    assert sandbox.run("SELECT 1").status == "ok"
+    assert sandbox._process.pid != before
+
+
+def test_a_worker_that_dies_is_replaced(sandbox: Sandbox) -> None:
+    sandbox.run("SELECT 1")
+    os.kill(sandbox._process.pid, signal.SIGSTOP)  # so that the query is there when it dies
+    pid = sandbox._process.pid
+    threading.Timer(0.1, os.kill, (pid, signal.SIGKILL)).start()
+    outcome = sandbox.run("SELECT 1", context=CONTEXT)
+    assert outcome.status == "context_error"  # it had not come to the query
+    assert sandbox.run("SELECT 1").rows == ((1,),)
+
+
+@pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="needs /proc")
+def test_the_worker_gets_no_secrets_and_no_files(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_TOKEN", "canary-in-the-environment")
+    with Sandbox() as sandbox:
+        process = Path(f"/proc/{sandbox._process.pid}")
+        assert b"canary" not in (process / "environ").read_bytes()
+        assert len(list((process / "fd").iterdir())) == 3
+        limits = (process / "limits").read_text()
+        assert "Max file size             0                    0" in limits
+
+
+def test_close_leaves_no_process_and_no_folder() -> None:
+    with Sandbox() as sandbox:
+        pid, folder = sandbox._process.pid, sandbox._folder.name
+        assert os.path.isdir(folder)
+    assert not os.path.exists(folder)
+    with pytest.raises(ProcessLookupError):
+        os.kill(pid, 0)
+
+
+def test_values_come_back_without_loss(sandbox: Sandbox) -> None:
+    sql = (
+        "SELECT NULL, 9223372036854775807, -9223372036854775808, 0.1, 9e999, -9e999, 1.0, 'é\n\"', "
+        "'', x'00ff', x'', CAST(x'ff41' AS TEXT), '1', 1"
+    )
+    (row,) = sandbox.run(sql).rows
+    expected = (
+        None,
+        2**63 - 1,
+        -(2**63),
+        0.1,
+        float("inf"),
+        float("-inf"),
+        1.0,
+        'é\n"',
+        "",
+        b"\x00\xff",
+        b"",
+        BadText(b"\xffA"),
+        "1",
+        1,
+    )
+    assert row == expected
+    assert [type(value) for value in row] == [type(value) for value in expected]
+    assert str(row[11]) == "\ufffdA"
+
+
+@pytest.mark.parametrize(
+    ("sql", "status"),
+    [
+        ("", "no_sql"),
+        ("  -- only a comment\n/* and one more */ ", "no_sql"),
+        (";", "no_sql"),
+        ("SELEC 1", "invalid_sql"),
+        ("SELECT missing FROM singer", "invalid_sql"),
+        ("SELECT * FROM missing", "invalid_sql"),
+        ("SELECT 'a\0b'", "invalid_sql"),
+        ("SELECT '\ud800'", "invalid_sql"),
+        ("SELECT abs(-9223372036854775808)", "invalid_sql"),
+        ("SELECT name FROM singer;", "ok"),
+        ("SELECT name FROM singer; -- done", "ok"),
+        ("VALUES (1), (2)", "ok"),
+        ("WITH c AS (SELECT 1 FROM singer) SELECT count(*) FROM c", "ok"),
+        (
+            "WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x+1 FROM c LIMIT 9) SELECT * FROM c",
+            "ok",
+        ),
+        ("SELECT rank() OVER (ORDER BY age) FROM singer", "ok"),
+        ("SELECT value FROM json_each('[1, 2]')", "ok"),
+        ("SELECT '{\"a\": 1}' ->> 'a', strftime('%Y', '2020-01-01')", "ok"),
+        ("SELECT name FROM sqlite_master", "ok"),
+        ("EXPLAIN QUERY PLAN SELECT * FROM singer", "ok"),
+        ("SELECT * FROM singer WHERE name LIKE 'a%' AND name GLOB 'A*'", "ok"),
+    ],
+)
+def test_status(sandbox: Sandbox, sql: str, status: str) -> None:
+    assert sandbox.run(sql, context=CONTEXT).status == status
+
+
+def test_one_row_more_than_allowed_is_cut_and_said(sandbox: Sandbox) -> None:
+    assert sandbox.run("SELECT id FROM singer", context=CONTEXT, max_rows=3).status == "ok"
+    outcome = sandbox.run("SELECT id FROM singer", context=CONTEXT, max_rows=2)
+    assert (outcome.status, len(outcome.rows), outcome.truncated) == ("too_many_rows", 2, True)
+
+
+def test_a_context_may_do_what_dumps_do(sandbox: Sandbox) -> None:
+    context = """
+        PRAGMA foreign_keys=OFF;
+        BEGIN TRANSACTION;
+        CREATE TABLE t (a INT, b TEXT);
+        CREATE UNIQUE INDEX ta ON t (a);
+        ALTER TABLE t ADD COLUMN c INT;
+        ALTER TABLE t RENAME COLUMN b TO name;
+        INSERT INTO t VALUES (1, 'x;y', 2);
+        UPDATE t SET c = c + 1;
+        CREATE VIEW v AS SELECT a + c AS total FROM t;
+        COMMIT;
+        ANALYZE;
+    """
+    assert sandbox.run("SELECT total FROM v", context=context).rows == ((4,),)
+
+
+@pytest.mark.parametrize(
+    "context",
+    [
+        "CREATE SCHEMA x",
+        "CREATE TABLE t (a); INSERT INTO t VALUES (1, 2)",
+        "ATTACH 'x.db' AS x",
+        "VACUUM INTO 'x.db'",
+        "PRAGMA hard_heap_limit = 0",
+        "CREATE VIRTUAL TABLE t USING fts5(a)",
+        "CREATE TABLE t AS SELECT load_extension('x')",
+        f"CREATE TABLE t AS {ENDLESS} SELECT x FROM c",
+        f"CREATE TABLE t AS SELECT {HANG} AS a",
+    ],
+)
+def test_a_context_that_fails_is_not_the_query_s_fault(sandbox: Sandbox, context: str) -> None:
+    outcome = sandbox.run("SELECT 1", context=context, seconds=SECONDS)
+    assert outcome.status == "context_error"
+    assert outcome.message
+    assert_unharmed(sandbox)
+
+
+def test_contexts_beyond_the_cache_are_built_again(sandbox: Sandbox) -> None:
+    # 12 databases of about 5 MB: more than the worker keeps
+    contexts = [
+        f"CREATE TABLE t (a); {ENDLESS.replace('FROM c', 'FROM c LIMIT 5000')} "
+        f"INSERT INTO t SELECT printf('%.*c', 1000, 'x') || {number} FROM c"
+        for number in range(12)
+    ]
+    for context in [*contexts, contexts[0]]:
+        outcome = sandbox.run("SELECT count(*), max(a) FROM t", context=context, seconds=10)
+        assert outcome.rows[0][0] == 5000, outcome
+        assert context.startswith("CREATE") and outcome.rows[0][1].strip("x") in context
+
+
+def test_wrong_use_is_refused(sandbox: Sandbox, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="not on both"):
+        sandbox.run("SELECT 1", context="", database=tmp_path / "a.db")
+    with pytest.raises(ValueError, match="positive"):
+        sandbox.run("SELECT 1", seconds=0)
+
+
+# Files
+
+
+def make_database(path: Path, rows: int = 3) -> Path:
+    connection = sqlite3.connect(path)
+    connection.execute("CREATE TABLE t (a INT, b TEXT)")
+    connection.executemany("INSERT INTO t VALUES (?, ?)", [(i, "x" * 500) for i in range(rows)])
+    connection.execute("INSERT INTO t VALUES (-1, CAST(x'ff41' AS TEXT))")
+    connection.commit()
+    connection.close()
+    return path
+
+
+@pytest.mark.parametrize(
+    "name", ["plain.db", "a?b#c%d e.db", "naïve ñ.sqlite", "%41.db", "a&b=c.db"]
+)
+def test_the_right_file_is_opened(sandbox: Sandbox, tmp_path: Path, name: str) -> None:
+    path = make_database(tmp_path / name)
+    before = path.read_bytes()
+    assert sandbox.run("SELECT count(*) FROM t", database=path).rows == ((4,),)
+    text = sandbox.run("SELECT b FROM t WHERE a = -1", database=path)
+    assert text.rows == ((BadText(b"\xffA"),),)
+    for sql in ("DELETE FROM t", "ATTACH 'x' AS y", "CREATE TEMP TABLE x (a)", "VACUUM INTO 'x'"):
+        assert sandbox.run(sql, database=path).status == "refused"
+    assert os.listdir(tmp_path) == [name]
+    assert path.read_bytes() == before
+
+
+def test_a_file_that_is_no_database_is_a_context_error(sandbox: Sandbox, tmp_path: Path) -> None:
+    whole = make_database(tmp_path / "whole.db", rows=200).read_bytes()
+    contents = {
+        "empty.db": b"",
+        "text.db": b"id,name\n1,Ann\n" * 20,
+        "header.db": whole[:50],
+        "half.db": whole[: len(whole) // 2],
+    }
+    messages = {}
+    for name, content in contents.items():
+        (tmp_path / name).write_bytes(content)
+        outcome = sandbox.run("SELECT * FROM t", database=tmp_path / name)
+        assert outcome.status == "context_error", (name, outcome)
+        messages[name] = outcome.message
+    assert "empty" in messages["empty.db"]
+    assert "not an SQLite database" in messages["text.db"]
+    assert "damaged" in messages["half.db"]
+    missing = sandbox.run("SELECT 1", database=tmp_path / "missing.db")
+    assert missing.status == "context_error"
+    assert "does not exist" in missing.message
+    assert not (tmp_path / "missing.db").exists()
+    assert sandbox.run("SELECT 1", database=tmp_path).status == "context_error"
+
+
+def test_rows_in_a_write_ahead_log_are_read_or_the_file_is_refused(
+    sandbox: Sandbox, tmp_path: Path
+) -> None:
+    source = tmp_path / "live.db"
+    writer = sqlite3.connect(source)
+    writer.execute("PRAGMA journal_mode = WAL")
+    writer.execute("PRAGMA wal_autocheckpoint = 0")
+    writer.executescript("CREATE TABLE t (a); INSERT INTO t VALUES (1), (2);")
+    writer.execute("INSERT INTO t VALUES (3)")
+    writer.commit()
+    count = "SELECT count(*) FROM t"
+    assert sandbox.run(count, database=source).rows == ((3,),)
+    copy = tmp_path / "copied" / "live.db"
+    copy.parent.mkdir()
+    for end in ("", "-wal"):
+        Path(f"{copy}{end}").write_bytes(Path(f"{source}{end}").read_bytes())
+    outcome = sandbox.run(count, database=copy)
+    assert outcome.status == "context_error"
+    assert "write-ahead log" in outcome.message
+    writer.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    writer.close()
+    assert not Path(f"{source}-wal").exists()
+    assert sandbox.run(count, database=source).rows == ((3,),)
+    assert sorted(os.listdir(tmp_path)) == ["copied", "live.db"]
+
+
+def test_a_locked_file_is_said_and_does_not_hang(sandbox: Sandbox, tmp_path: Path) -> None:
+    path = make_database(tmp_path / "locked.db")
+    writer = sqlite3.connect(path, isolation_level=None)
+    writer.execute("BEGIN EXCLUSIVE")
+    outcome = sandbox.run("SELECT * FROM t", database=path)
+    writer.close()
+    assert (outcome.status, "locked" in outcome.message) == ("context_error", True)
+
+
+def test_the_worker_ends_with_its_parent(tmp_path: Path) -> None:
+    program = (
+        "import os\n"
+        "from kerasft.sql.sandbox import Sandbox\n"
+        "sandbox = Sandbox().__enter__()\n"
+        "print(sandbox._process.pid, flush=True)\n"
+        "os._exit(1)\n"
+    )
+    parent = subprocess.run(
+        [sys.executable, "-c", program],
+        capture_output=True,
+        text=True,
+        cwd=Path(__file__).parents[2],
+        env={**os.environ, "TMPDIR": str(tmp_path)},
+    )
+    worker = int(parent.stdout)
+    for _ in range(100):
+        try:
+            os.kill(worker, 0)
+        except ProcessLookupError:
+            return
+        time.sleep(0.05)
+    raise AssertionError("the worker outlived its parent by five seconds")
