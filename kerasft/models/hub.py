@@ -1,10 +1,13 @@
-"""The one place that imports KerasHub."""
+"""The one place that imports KerasHub and that steps around what it does by default."""
 
 from __future__ import annotations
 
 import importlib
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import ModuleType
+from typing import Any
 
 _HIDDEN = ("tensorflow", "tensorflow_text")
 
@@ -28,3 +31,26 @@ def keras_hub() -> ModuleType:
         for name in hidden:
             if sys.modules.get(name) is None:
                 sys.modules.pop(name, None)
+
+
+@contextmanager
+def zero_kernels() -> Iterator[None]:
+    """Layers built inside start from zeros where Keras would draw random values.
+
+    A random draw of an embedding of a quarter million words takes seconds and, on
+    JAX, several float32 copies; it would be overwritten at once.
+    """
+    import keras
+
+    def zeros(self: Any, shape: tuple[int, ...], dtype: Any = None, **unused: Any) -> Any:
+        return keras.ops.zeros(shape, dtype=dtype)
+
+    drawing = (keras.initializers.VarianceScaling, keras.initializers.RandomNormal)
+    originals = [initializer.__call__ for initializer in drawing]
+    for initializer in drawing:
+        initializer.__call__ = zeros
+    try:
+        yield
+    finally:
+        for initializer, original in zip(drawing, originals, strict=True):
+            initializer.__call__ = original

@@ -66,19 +66,22 @@ def fill(
 
 
 def assign(variable: Any, array: np.ndarray) -> None:
-    """Sets a Keras variable; bfloat16 values are not widened on the way.
+    """Sets a Keras variable without a second copy of the values on the way.
 
-    Keras' torch backend turns a bfloat16 array into float32 first, which for an
-    embedding of a quarter million words is hundreds of megabytes for nothing.
+    Keras' torch backend would copy every array, and widen a bfloat16 one to float32
+    first: hundreds of megabytes for an embedding of a quarter million words.
     """
     import keras
 
-    if keras.backend.backend() == "torch" and array.dtype.name == "bfloat16":
-        import torch
+    variable.assign(_as_torch(array) if keras.backend.backend() == "torch" else array)
 
-        bits = np.ascontiguousarray(array).view(np.int16)
-        if not bits.flags.writeable:  # torch warns about read-only memory, even to copy from
-            bits = bits.copy()
-        variable.assign(torch.from_numpy(bits).view(torch.bfloat16))
-    else:
-        variable.assign(array)
+
+def _as_torch(array: np.ndarray) -> Any:
+    import torch
+
+    array = np.ascontiguousarray(array)
+    if not array.flags.writeable:  # torch warns about read-only memory, even to read from
+        array = array.copy()
+    if array.dtype.name == "bfloat16":
+        return torch.from_numpy(array.view(np.int16)).view(torch.bfloat16)
+    return torch.from_numpy(array)

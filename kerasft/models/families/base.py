@@ -208,11 +208,18 @@ class Family(ABC):
         return {key: config[key] for key in self.config_keys}
 
     def build(self, config: Mapping[str, Any], dtype: str) -> Any:
-        """A KerasHub causal LM of this shape with fresh weights and no preprocessor."""
-        from kerasft.models.hub import keras_hub
+        """A KerasHub causal LM of this shape, without preprocessor, its kernels all zero.
+
+        The caller fills them: drawing random values first would double the time and
+        the memory of loading.
+        """
+        from kerasft.models.hub import keras_hub, zero_kernels
 
         models = keras_hub().models
-        backbone = getattr(models, self.backbone_class)(**self.backbone_arguments(config, dtype))
+        with zero_kernels():
+            backbone = getattr(models, self.backbone_class)(
+                **self.backbone_arguments(config, dtype)
+            )
         self.settle(backbone)
         return getattr(models, self.causal_lm_class)(backbone=backbone, preprocessor=None)
 
