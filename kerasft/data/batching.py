@@ -19,8 +19,8 @@ LENGTH_STEP = 64
 LENGTHS_AT_MOST = 8
 """Different padded lengths; above this the step between them grows."""
 
-FEWEST_POSITIONS = 64
-"""Smallest number of gathered positions a micro-batch."""
+POSITIONS_STEP = 64
+"""Numbers of gathered positions are multiples of this."""
 
 MEGABATCH = 50
 """Windows among which rows are sorted by length before they are shuffled again.
@@ -103,13 +103,8 @@ def padded_length(length: int, sequence_length: int) -> int:
 
 
 def padded_positions(count: int) -> int:
-    """The least of 64, 96, 128, 192, 256, 384 … that is not below `count`."""
-    power = FEWEST_POSITIONS
-    while power < count:
-        if count <= power * 3 // 2:
-            return power * 3 // 2
-        power *= 2
-    return power
+    """The least multiple of `POSITIONS_STEP` that is not below `count`, and not 0."""
+    return max(1, -(-count // POSITIONS_STEP)) * POSITIONS_STEP
 
 
 def build_window(

@@ -18,6 +18,7 @@ from kerasft.errors import DataError
 SUFFIXES = (".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet")
 """Data files that can be read."""
 
+_SCHEMAS = ("tables.json", "test_tables.json")
 _BOM = b"\xef\xbb\xbf"
 _UTF16 = (b"\xff\xfe", b"\xfe\xff")
 _LONGEST_FIELD = 1 << 27  # characters of one CSV field; csv's own limit is 128 KiB
@@ -68,13 +69,7 @@ def split_files(folder: Path, split: str) -> list[Path]:
     Raises:
         DataError: there is none; the files that are there are named.
     """
-    there = sorted(
-        path
-        for place in (folder, folder / "data")
-        if place.is_dir()
-        for path in place.iterdir()
-        if path.is_file() and path.suffix.lower() in SUFFIXES
-    )
+    there = _data_files(folder)
     chosen = [path for path in there if _is_of_split(path, split)]
     if not chosen:
         names = ", ".join(path.name for path in there[:12]) or "no data files"
@@ -83,6 +78,28 @@ def split_files(folder: Path, split: str) -> list[Path]:
             f"{split}.jsonl; it holds {names}. Set data.split, or name the file itself"
         )
     return chosen
+
+
+def other_files(folder: Path, split: str) -> list[Path]:
+    """The data files in a folder that are of other splits; none where it is no folder.
+
+    Spider's `tables.json` holds schemas, not rows.
+    """
+    return [
+        path
+        for path in _data_files(folder)
+        if not _is_of_split(path, split) and path.name not in _SCHEMAS
+    ]
+
+
+def _data_files(folder: Path) -> list[Path]:
+    return sorted(
+        path
+        for place in (folder, folder / "data")
+        if place.is_dir()
+        for path in place.iterdir()
+        if path.is_file() and path.suffix.lower() in SUFFIXES
+    )
 
 
 def _is_of_split(path: Path, split: str) -> bool:

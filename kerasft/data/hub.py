@@ -6,12 +6,11 @@ from collections.abc import Iterator
 
 from kerasft.data.files import Record
 from kerasft.errors import DataError
+from kerasft.masking import masked
 from kerasft.recipe import DataSettings
 
 ID = re.compile(r"[A-Za-z0-9][\w.-]*(?:/[\w.-]+)?\Z")
 """How a dataset id looks: `name` or `owner/name`."""
-
-_SECRET = re.compile(r"hf_[A-Za-z0-9]{8,}")
 
 
 def read_hub(settings: DataSettings) -> Iterator[Record]:
@@ -64,7 +63,7 @@ def explained(settings: DataSettings, error: Exception) -> str:
             else f"there is no dataset {settings.source!r} on the Hugging Face Hub, nor a file or "
             "folder of that name here; if it is private, log in with `hf auth login`"
         )
-    reason = _SECRET.sub("hf_…", str(error).strip().split("\n")[0])
+    reason = masked(str(error).strip().split("\n")[0])
     return f"the dataset {settings.source!r} cannot be read: {reason}; see {page}"
 
 
