@@ -68,6 +68,7 @@ Status = Literal[
 ]
 GRACE_SECONDS = 0.25  # between the worker's own deadline and the kill
 START_SECONDS = 30.0
+CPU_TIME_SPENT = -signal.SIGXCPU if hasattr(signal, "SIGXCPU") else None  # a return code
 LARGEST_MESSAGE = 512 << 20  # bytes; a worker that claims more is not believed
 LOADER_VARIABLES = ("LD_LIBRARY_PATH", "SYSTEMROOT")  # without them some Pythons do not start
 WORKER = Path(__file__).with_name("worker.py")
@@ -199,6 +200,9 @@ class Sandbox:
             outcome = _outcome(reply, time.monotonic() - began)
         except _WorkerGone:
             outcome = self._gone(process, watch, building, began)
+        except BaseException:  # Ctrl-C: the answer still to come must not be the next query's
+            self._end_worker()
+            raise
         finally:
             watch.stop()
         # After memory ran short the heap is in pieces: a new worker is cheaper than a doubt.
@@ -215,7 +219,7 @@ class Sandbox:
     ) -> Outcome:
         elapsed = time.monotonic() - began
         self._end_worker()
-        late = watch.fired or process.returncode == -getattr(signal, "SIGXCPU", 0)
+        late = watch.fired or process.returncode == CPU_TIME_SPENT
         ending = "was killed at its deadline" if late else f"ended by itself ({process.returncode})"
         if building:
             return Outcome("context_error", message=f"the worker that built the context {ending}")
@@ -334,14 +338,17 @@ def _receive(process: subprocess.Popen[bytes]) -> dict[str, Any]:
 
 
 def _outcome(reply: dict[str, Any], seconds: float) -> Outcome:
-    return Outcome(
-        status=reply["status"],
-        columns=tuple(reply["columns"]),
-        rows=tuple(tuple(map(_cell, row)) for row in reply["rows"]),
-        truncated=reply["truncated"],
-        message=reply["message"],
-        seconds=seconds,
-    )
+    try:
+        return Outcome(
+            status=reply["status"],
+            columns=tuple(reply["columns"]),
+            rows=tuple(tuple(map(_cell, row)) for row in reply["rows"]),
+            truncated=reply["truncated"],
+            message=reply["message"],
+            seconds=seconds,
+        )
+    except (KeyError, IndexError, TypeError, ValueError):
+        raise _WorkerGone from None
 
 
 def _cell(value: Any) -> Cell:

@@ -154,6 +154,20 @@ def test_a_worker_that_dies_is_replaced(sandbox: Sandbox) -> None:
     assert sandbox.run("SELECT 1").rows == ((1,),)
 
 
+def test_an_interrupted_query_leaves_no_answer_behind(
+    sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    sandbox.run("SELECT 1")
+    with monkeypatch.context() as patch:
+        patch.setattr("kerasft.sql.sandbox._receive", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            sandbox.run("SELECT 'the interrupted one'")
+    assert sandbox.run("SELECT 'the next one'").rows == (("the next one",),)
+
+
 @pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="needs /proc")
 def test_the_worker_gets_no_secrets_and_no_files(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_TOKEN", "canary-in-the-environment")
