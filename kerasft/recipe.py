@@ -109,8 +109,8 @@ class CustomTemplate(_Section):
 
 class PromptSettings(_Section):
     template: str = Field(
-        description="A named template (`recipes show` lists them), `chat` for rows of `messages`, "
-        "or `custom` for the one under `[prompt.custom]`."
+        description="A named template (`gemma`, `llama3`, `alpaca`, `instruction`), `chat` or "
+        "`chat-llama3` for rows of `messages`, or `custom` for the one under `[prompt.custom]`."
     )
     custom: CustomTemplate | None = Field(None, description="A template written out here.")
     mask_prompt: bool = Field(
@@ -297,6 +297,19 @@ def override(recipe: Recipe, overrides: Overrides) -> Recipe:
     return resolve(recipe.model_dump(exclude_none=True), overrides)
 
 
+def as_settings(overrides: Iterable[str]) -> dict[str, Any]:
+    """`section.key=value` texts as dotted names with their values, the last of a name winning.
+
+    Raises:
+        RecipeError: texts that are no such thing, all at once.
+    """
+    parsed = [_parsed(text) for text in overrides]
+    faults = [f"--set {text}: expected section.key=value" for text, path, _ in parsed if not path]
+    if faults:
+        raise RecipeError(collected("--set has faults", faults))
+    return {path: value for _, path, value in parsed}
+
+
 def to_toml(recipe: Recipe) -> str:
     """The resolved recipe with every default written out, readable by `load`."""
     lines = [
@@ -317,15 +330,18 @@ def fields() -> list[tuple[str, str, Any, str]]:
 
 
 def _fields(model: type[_Section], prefix: str) -> Iterable[tuple[str, str, Any, str]]:
+    """The settings of a section, then the sections in it: the order that TOML asks for."""
+    nested = []
     for name, info in model.model_fields.items():
         inner = _section_type(info.annotation)
         if inner is not None:
-            yield from _fields(inner, f"{prefix}{name}.")
+            nested.append((inner, f"{prefix}{name}."))
         else:
             default = "required" if info.is_required() else info.default
-            bounds = _bounds(info.metadata)
-            kind = " ".join([_type_name(info.annotation), *bounds])
+            kind = " ".join([_type_name(info.annotation), *_bounds(info.metadata)])
             yield f"{prefix}{name}", kind, default, info.description or ""
+    for inner, path in nested:
+        yield from _fields(inner, path)
 
 
 def _section_type(annotation: Any) -> type[_Section] | None:

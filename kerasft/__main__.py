@@ -1,0 +1,5 @@
+"""`python -m kerasft`."""
+
+from kerasft.cli.main import main
+
+main()

@@ -1,0 +1,119 @@
+"""`kerasft train`: fine-tune, or go on with a run."""
+
+from collections.abc import Mapping
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from kerasft.backend import DEFAULT
+from kerasft.cli.options import backend_option, json_option, recipe_option, set_option
+from kerasft.cli.output import console, number, print_json, table
+from kerasft.recipe import as_settings
+
+if TYPE_CHECKING:
+    from kerasft.train import TrainResult
+
+INTERRUPTED = 130
+"""As main's: a run that was asked to stop is whole, but what follows it must not start."""
+
+
+@click.command()
+@recipe_option(required=False, help="A shipped recipe, or a file ending in .toml.")
+@backend_option
+@click.option("--out", type=click.Path(path_type=Path), help="Run folder (runs/RECIPE-DATE-TIME).")
+@set_option
+@click.option("--resume", "run", metavar="RUN", help="Go on with this run from its checkpoint.")
+@click.option("--dry-run", is_flag=True, help="Say what would be done, without loading weights.")
+@json_option
+def train(
+    recipe: str | None,
+    backend: str | None,
+    out: Path | None,
+    overrides: tuple[str, ...],
+    run: str | None,
+    dry_run: bool,
+    as_json: bool,
+) -> None:
+    """Fine-tune a model as a recipe says, or go on with a stopped run.
+
+    \b
+    kerasft train --recipe sql --backend torch
+    kerasft train --recipe sql --set train.max_steps=20 --dry-run
+    kerasft train --resume runs/sql-20260131-120000
+
+    Ctrl-C saves a checkpoint and stops; a second one stops at once.
+    """
+    if (recipe is None) == (run is None):
+        raise click.UsageError("Give either --recipe, or --resume with a run.")
+    if run is not None and (out or overrides or dry_run):
+        raise click.UsageError("--resume takes recipe and folder from the run: it goes alone.")
+    # `kerasft.train` is the library's function; the module of that name comes this way.
+    training = import_module("kerasft.train")
+    from kerasft.console import RichReporter
+
+    if dry_run:
+        plan = training.dry_run(recipe, backend=backend or DEFAULT, **as_settings(overrides))
+        _print_plan(plan, as_json)
+        return
+    reporter = RichReporter(console(stderr=True))
+    if run is not None:
+        result = training.resume(run, backend=backend, reporter=reporter)
+    else:
+        result = training.train(
+            recipe,
+            backend=backend or DEFAULT,
+            out=out,
+            reporter=reporter,
+            **as_settings(overrides),
+        )
+    if as_json:
+        print_json({"run": str(result.run.path), **result.record})
+    else:
+        _print_result(result)
+    if result.status == "stopped":
+        click.get_current_context().exit(INTERRUPTED)
+
+
+def _print_result(result: "TrainResult") -> None:
+    record, run = result.record, result.run.path
+    rows = [
+        ["status", f"{result.status}: {result.why}" if result.why else result.status],
+        ["steps", f"{number(record['steps'])} of {number(record['planned_steps'])}"],
+        ["loss", f"{number(record['first_loss'])} → {number(record['last_loss'])}"],
+        ["tokens/s", number(round(record["tokens_per_second"]))],
+        ["peak memory", f"{record['peak_memory_bytes'] / 2**30:.2f} GiB"],
+        ["training time", f"{record['seconds']:.0f} s"],
+    ]
+    validation = record.get("validation")
+    if validation:
+        text = f"{number(validation['before'])} → {number(validation['best'])}"
+        rows.insert(3, ["validation loss", text])
+    out = console()
+    out.print(table(str(run), ["", ""], rows))
+    for sample in record.get("samples") or []:
+        shown = [
+            [key, str(sample[key])] for key in ("expected", "before", "after") if key in sample
+        ]
+        out.print(table("\n" + sample["prompt"], ["", ""], shown))
+    out.print()
+    if result.status == "finished":
+        click.echo(f"kerasft eval {run} --base")
+        click.echo(f"kerasft export {run} --to hf --out MODEL")
+    else:
+        click.echo(f"kerasft train --resume {run}")
+
+
+def _print_plan(plan: Mapping[str, Any], as_json: bool) -> None:
+    if as_json:
+        print_json(plan)
+        return
+    rows = [[key.replace("_", " "), _cell(value)] for key, value in plan.items()]
+    console().print(table("", ["", ""], rows))
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return ", ".join(f"{key} {_cell(inner)}" for key, inner in value.items())
+    return number(value) if value is None or isinstance(value, (int, float)) else str(value)
