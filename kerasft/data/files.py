@@ -113,7 +113,7 @@ def _json_lines(path: Path, faults: list[str]) -> Iterator[Record]:
             text = _decoded(line, where, faults)
             if text is None or not text.strip():
                 continue
-            yield from _object(text, where, faults)
+            yield from _object(text.rstrip("\r\n"), where, faults)
 
 
 def _json(path: Path, faults: list[str]) -> Iterator[Record]:

@@ -9,7 +9,7 @@ encoded, and the template's stop token after every completion.
 
 import dataclasses
 import difflib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -114,6 +114,7 @@ class Template:
             if last < 0:
                 raise DataError("messages: no assistant message, so nothing to learn")
             return Rendered(tuple(parts[: last + 1]))
+        self._require(row, self.slots)
         completion = self._filled(self.completion, row)
         return Rendered(
             (
@@ -131,6 +132,7 @@ class Template:
             DataError: as `render`.
         """
         if not self.takes_messages:
+            self._require(row, slot_names(parse(self.prompt)))
             return self._filled(self.prompt, row)
         messages = row.get("messages")
         if isinstance(messages, list) and messages and role_of(messages[-1]) == "assistant":
@@ -161,14 +163,16 @@ class Template:
             raise DataError(f"the saved prompt template cannot be read: {error}") from error
         return _checked(template)
 
-    def _filled(self, text: str, row: Mapping[str, Any]) -> tuple[Piece, ...]:
-        nodes = parse(text)
-        missing = [slot for slot in slot_names(nodes) if slot not in row]
+    def _require(self, row: Mapping[str, Any], columns: Sequence[str]) -> None:
+        missing = [column for column in columns if column not in row]
         if missing:
             raise DataError(
                 f"the template {self.name!r} needs the columns {', '.join(missing)}; "
                 f"the row has {', '.join(row) or 'none'}"
             )
+
+    def _filled(self, text: str, row: Mapping[str, Any]) -> tuple[Piece, ...]:
+        nodes = parse(text)
         values = {slot: str(row[slot]).strip() for slot in slot_names(nodes)}
         if self.context == "schema" and "context" in values:
             values["context"] = schema_only(values["context"])

@@ -10,6 +10,14 @@ from kerasft.errors import DataError
 
 _TYPES = {"text": "TEXT", "number": "NUMERIC", "time": "TIME", "boolean": "BOOLEAN"}
 _PLAIN_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
+# Keywords that SQLite takes for no table or column unless they are quoted.
+_KEYWORDS = frozenset(
+    "add all alter and as autoincrement between case check collate commit constraint create "
+    "default deferrable delete distinct drop else escape except exists foreign from group having "
+    "if in index insert intersect into is isnull join limit not nothing notnull null on or order "
+    "primary references returning select set table then to transaction union unique update using "
+    "values when where".split()
+)
 
 
 def load_schemas(path: Path) -> dict[str, str]:
@@ -65,4 +73,6 @@ def _primary_keys(entry: Mapping[str, Any], columns: list[tuple[int, str]]) -> d
 
 
 def _name(name: str) -> str:
-    return name if _PLAIN_NAME.match(name) else '"' + name.replace('"', '""') + '"'
+    if _PLAIN_NAME.match(name) and name.lower() not in _KEYWORDS:
+        return name
+    return '"' + name.replace('"', '""') + '"'
