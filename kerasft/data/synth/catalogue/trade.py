@@ -1,0 +1,341 @@
+"""Domains of shops, meals, lodging and homes."""
+
+from kerasft.data.synth.catalogue.spec import (
+    CITIES,
+    COUNTRIES,
+    PEOPLE,
+    Domain,
+    category,
+    count,
+    day,
+    entity,
+    label,
+    number,
+    pairs,
+    year,
+)
+
+DOMAINS = (
+    Domain(
+        "online retail",
+        "Customers of a web shop, its products and the orders placed for them.",
+        (
+            entity(
+                "customer|client|buyer",
+                label("name|full name|customer name", PEOPLE),
+                category("city|home city", CITIES, "* from {}", optional=True),
+                category(
+                    "membership|tier|membership level", "Basic, Silver, Gold, Platinum", "{} *"
+                ),
+                day("signup date|join date", "2018-01-01", "2023-12-31", "registered"),
+                count("loyalty points", "loyalty points|points balance", 20, 2000, 10),
+                person=True,
+            ),
+            entity(
+                "product|item|article",
+                label(
+                    "name|product name|title",
+                    pairs(
+                        "Oak,Copper,Linen,Granite,Velvet,Nordic,Urban",
+                        "Lamp,Chair,Kettle,Backpack,Clock,Blanket,Mug",
+                    ),
+                ),
+                category(
+                    "category|product type|department",
+                    "Kitchen, Garden, Lighting, Travel, Office",
+                    "{} *",
+                ),
+                number(
+                    "price|unit price|list price",
+                    4,
+                    240,
+                    0.5,
+                    "dollars",
+                    most="most expensive",
+                    least="cheapest",
+                ),
+                count("units in stock", "stock|units in stock|stock level", 0, 400),
+            ),
+            entity(
+                "order|purchase",
+                day(
+                    "order date|purchase date",
+                    "2021-01-01",
+                    "2024-06-30",
+                    "placed",
+                    most="most recent",
+                    least="oldest",
+                ),
+                number("quantity|item quantity", 1, 40, adds_up=True),
+                number(
+                    "total|total amount|order value",
+                    10,
+                    900,
+                    0.5,
+                    "dollars",
+                    adds_up=True,
+                    most="largest",
+                    least="smallest",
+                ),
+                category("status|order status", "pending, shipped, delivered, cancelled", "{} *"),
+                of="by customer, for product",
+            ),
+        ),
+    ),
+    Domain(
+        "grocery",
+        "Stores of a grocery chain, its suppliers and the goods on the shelves.",
+        (
+            entity(
+                "supplier|vendor",
+                label(
+                    "name|company name",
+                    pairs("Green,Sunny,River,Harvest,Valley", "Farms,Foods,Orchards,Dairy,Mills"),
+                ),
+                category("country|home country", COUNTRIES, "* from {}"),
+                number("rating|quality score", 1, 5, 0.1, most="best rated", least="worst rated"),
+                year("founding year|year founded", 1950, 2018, "youngest", "oldest"),
+            ),
+            entity(
+                "product|grocery item",
+                label(
+                    "name|product name",
+                    pairs(
+                        "Organic,Fresh,Dried,Smoked,Frozen",
+                        "Apples,Salmon,Beans,Peppers,Berries,Spinach",
+                    ),
+                ),
+                category(
+                    "aisle|section", "Produce, Bakery, Dairy, Frozen, Snacks", "* from the {} aisle"
+                ),
+                number(
+                    "price|retail price",
+                    0.5,
+                    24,
+                    0.25,
+                    "dollars",
+                    most="most expensive",
+                    least="cheapest",
+                ),
+                number(
+                    "weight|net weight",
+                    50,
+                    2500,
+                    50,
+                    "grams",
+                    adds_up=True,
+                    most="heaviest",
+                    least="lightest",
+                ),
+                day("expiry date|best before date", "2023-01-01", "2025-12-31", optional=True),
+                of="from supplier",
+            ),
+        ),
+    ),
+    Domain(
+        "restaurants",
+        "Restaurants of a city, their dishes and the reviews of guests.",
+        (
+            entity(
+                "restaurant|eatery",
+                label(
+                    "name|restaurant name",
+                    pairs("Blue,Old,Golden,Little,Salt", "Fig,Anchor,Garden,Table,Lantern"),
+                ),
+                category("cuisine|style", "Thai, Italian, Peruvian, Turkish, Vegan", "{} *"),
+                count("seats", "seats|seat count", 16, 180, 2, most="largest", least="smallest"),
+                number(
+                    "rating|average rating",
+                    2,
+                    5,
+                    0.1,
+                    most="best rated",
+                    least="worst rated",
+                    optional=True,
+                ),
+            ),
+            entity(
+                "dish|menu item",
+                label(
+                    "name|dish name",
+                    pairs(
+                        "Roasted,Spicy,Grilled,Herbed,Sweet",
+                        "Lentils,Trout,Pumpkin,Noodles,Chicken,Rice",
+                    ),
+                ),
+                category("course|menu section", "starter, main, dessert, side"),
+                number(
+                    "price|menu price",
+                    4,
+                    38,
+                    0.5,
+                    "dollars",
+                    most="most expensive",
+                    least="cheapest",
+                ),
+                count("calories", "calories|energy", 120, 1400, 10),
+                of="at restaurant",
+            ),
+            entity(
+                "review|guest review",
+                count("stars", "stars|star rating", 1, 10),
+                day(
+                    "review date|visit date",
+                    "2021-01-01",
+                    "2024-06-30",
+                    "written",
+                    most="newest",
+                    least="oldest",
+                ),
+                category("source|platform", "web, app, letter"),
+                of="of restaurant",
+            ),
+        ),
+    ),
+    Domain(
+        "hotels",
+        "Hotels, their rooms and the bookings of guests.",
+        (
+            entity(
+                "hotel|property",
+                label(
+                    "name|hotel name",
+                    pairs("Grand,Harbor,Pine,Royal,Cliff", "Palace,Inn,Lodge,Retreat"),
+                ),
+                category("city|town", CITIES, "* in {}"),
+                number("rating|star rating", 1, 5, 0.1, most="best rated", least="worst rated"),
+                year("opening year|year opened", 1920, 2022, "newest", "oldest"),
+            ),
+            entity(
+                "room|hotel room",
+                category("room type|class", "single, double, suite, family"),
+                number(
+                    "nightly rate|price per night",
+                    40,
+                    600,
+                    5,
+                    "dollars",
+                    most="most expensive",
+                    least="cheapest",
+                ),
+                number("floor|floor number", 0, 25),
+                count("beds", "beds|bed count", 1, 8),
+                of="in hotel",
+            ),
+            entity(
+                "booking|reservation",
+                label("guest|guest name", PEOPLE),
+                day("arrival date|check in date", "2022-01-01", "2024-06-30"),
+                count("nights", "nights|night count", 1, 21, most="longest", least="shortest"),
+                number(
+                    "price|total price",
+                    80,
+                    4000,
+                    10,
+                    "dollars",
+                    adds_up=True,
+                    most="most expensive",
+                    least="cheapest",
+                ),
+                category("source|booking channel", "web, phone, agency"),
+                of="at hotel",
+            ),
+        ),
+    ),
+    Domain(
+        "real estate",
+        "Agents of an agency, the properties they list and the viewings.",
+        (
+            entity(
+                "agent|broker|realtor",
+                label("name|agent name", PEOPLE),
+                category("office|agency office", CITIES, "* in {}"),
+                number("commission rate|commission", 1, 6, 0.25, "percent"),
+                day("start date|license date", "2005-01-01", "2022-12-31"),
+                person=True,
+            ),
+            entity(
+                "property|listing|home",
+                label(
+                    "address|street address",
+                    pairs(
+                        "12,48,7,103,29,64", "Elm Street,Mill Lane,Quay Road,Hill Avenue,Park Row"
+                    ),
+                ),
+                category("property type|building type", "house, apartment, studio, cottage"),
+                number(
+                    "price|asking price",
+                    90000,
+                    950000,
+                    5000,
+                    "dollars",
+                    adds_up=True,
+                    most="most expensive",
+                    least="cheapest",
+                ),
+                count("rooms", "rooms|room count", 1, 12),
+                number(
+                    "area|floor area",
+                    25,
+                    320,
+                    5,
+                    "square meters",
+                    adds_up=True,
+                    most="largest",
+                    least="smallest",
+                ),
+                year("construction year|year built", 1900, 2022, "newest", "oldest"),
+                of="of agent",
+            ),
+        ),
+    ),
+    Domain(
+        "cooking",
+        "Cooks, their recipes and the ratings of readers.",
+        (
+            entity(
+                "cook|chef",
+                label("name|cook name", PEOPLE),
+                category("country|home country", COUNTRIES, "* from {}"),
+                count(
+                    "followers",
+                    "followers|follower count",
+                    50,
+                    60000,
+                    50,
+                    most="most popular",
+                    least="least popular",
+                ),
+                person=True,
+            ),
+            entity(
+                "recipe|dish",
+                label(
+                    "title|recipe title",
+                    pairs("Lemon,Ginger,Walnut,Tomato,Honey", "Soup,Cake,Stew,Salad,Bread"),
+                ),
+                category("meal|meal type", "breakfast, lunch, dinner, snack", "{} *"),
+                number(
+                    "preparation time|cooking time",
+                    5,
+                    180,
+                    5,
+                    "minutes",
+                    adds_up=True,
+                    most="slowest",
+                    least="fastest",
+                ),
+                count("servings", "servings|portions", 1, 16),
+                day(
+                    "publication date|posted on",
+                    "2018-01-01",
+                    "2024-06-30",
+                    "published",
+                    most="newest",
+                    least="oldest",
+                ),
+                of="by cook",
+            ),
+        ),
+    ),
+)
