@@ -11,12 +11,13 @@ from kerasft.errors import DataError
 _TYPES = {"text": "TEXT", "number": "NUMERIC", "time": "TIME", "boolean": "BOOLEAN"}
 _PLAIN_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
 # Keywords that SQLite takes for no table or column unless they are quoted.
-_KEYWORDS = frozenset(
-    "add all alter and as autoincrement between case check collate commit constraint create "
-    "default deferrable delete distinct drop else escape except exists foreign from group having "
-    "if in index insert intersect into is isnull join limit not nothing notnull null on or order "
-    "primary references returning select set table then to transaction union unique update using "
-    "values when where".split()
+_KEYWORD = re.compile(
+    "add|all|alter|and|as|autoincrement|between|case|check|collate|commit|constraint|create|"
+    "default|deferrable|delete|distinct|drop|else|escape|except|exists|foreign|from|group|having|"
+    "if|in|index|insert|intersect|into|is|isnull|join|limit|not|nothing|notnull|null|on|or|order|"
+    "primary|references|returning|select|set|table|then|to|transaction|union|unique|update|using|"
+    "values|when|where",
+    re.IGNORECASE,
 )
 
 
@@ -59,6 +60,7 @@ def schema_of(entry: Mapping[str, Any]) -> str:
     return "\n".join(
         f"CREATE TABLE {table} ({', '.join(parts)});"
         for table, parts in zip(tables, lines, strict=True)
+        if not table.startswith("sqlite_")  # SQLite's own, and not to be created
     )
 
 
@@ -73,6 +75,6 @@ def _primary_keys(entry: Mapping[str, Any], columns: list[tuple[int, str]]) -> d
 
 
 def _name(name: str) -> str:
-    if _PLAIN_NAME.match(name) and name.lower() not in _KEYWORDS:
+    if _PLAIN_NAME.match(name) and not _KEYWORD.fullmatch(name):
         return name
     return '"' + name.replace('"', '""') + '"'

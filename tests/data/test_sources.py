@@ -82,7 +82,7 @@ def test_a_byte_order_mark_and_crlf_are_harmless(tmp_path, head, end, suffix) ->
 
 
 BAD_LINES = {
-    "bad json": (b'{"question": "a", ', r"rows.jsonl line 2: not JSON: .* at column 18"),
+    "bad json": (b'{"question": "a", ', r"rows.jsonl line 2: not JSON: .* at column 19"),
     "a list": (b"[1]", "line 2: expected an object of columns, got list"),
     "not utf-8": (b'{"question": "caf\xe9"}', "line 2: not UTF-8: byte 0xe9 at 17"),
     "empty answer": (json.dumps({**ROW, "sql": " "}).encode(), "line 2: column 'sql' is empty"),
