@@ -106,11 +106,16 @@ def generate(
 
     from kerasft.engine.decode import Sampling
     from kerasft.generate import answer_rows, prompt_row, stream
+    from kerasft.tasks import TASKS
 
     sampling = Sampling(temperature=temperature, top_k=top_k, top_p=top_p, seed=seed)
     passage = context.read_text("utf-8") if context else ""
+    # A row of a file may leave its context out, as a prompt on the command line may.
+    optional = dict.fromkeys(TASKS[model.task].PROMPT_COLUMNS[1:], "")
     rows = [
-        row if raw or isinstance(row, Mapping) else prompt_row(model.task, row, passage)
+        {**optional, **row}
+        if isinstance(row, Mapping)
+        else (row if raw else prompt_row(model.task, row, passage))
         for row in asked
     ]
     if file is None:

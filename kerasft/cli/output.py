@@ -31,7 +31,14 @@ def printable(text: str) -> Text:
 
 def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
     """A table of plain text; columns whose heading ends in a space are set to the right."""
-    made = Table(title=title, title_justify="left", box=None, pad_edge=False, header_style="bold")
+    made = Table(
+        title=printable(title) if title else None,
+        title_justify="left",
+        show_header=any(columns),
+        box=None,
+        pad_edge=False,
+        header_style="bold",
+    )
     for column in columns:
         right = column.endswith(" ")
         made.add_column(column.strip(), justify="right" if right else "left", overflow="fold")

@@ -84,7 +84,7 @@ def _print_result(result: "TrainResult") -> None:
         ["loss", f"{number(record['first_loss'])} → {number(record['last_loss'])}"],
         ["tokens/s", number(round(record["tokens_per_second"]))],
         ["peak memory", f"{record['peak_memory_bytes'] / 2**30:.2f} GiB"],
-        ["training time", f"{record['seconds']:.0f} s"],
+        ["training time", f"{record['seconds']:.1f} s"],
     ]
     validation = record.get("validation")
     if validation:

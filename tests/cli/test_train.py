@@ -67,7 +67,7 @@ def test_the_options_reach_the_library(library, tmp_path):
 def test_what_is_printed_is_the_record(library, capsys):
     assert run(["train", "--recipe", "sql"]) == 0
     shown = capsys.readouterr().out
-    for part in ("20 of 40", "3.5 → 0.75", "3.25 → 0.875", "1,234", "3.00 GiB", "65 s"):
+    for part in ("20 of 40", "3.5 → 0.75", "3.25 → 0.875", "1,234", "3.00 GiB", "65.2 s"):
         assert part in shown
     assert "How many?" in shown and "run1 --to hf --out" in shown.replace("\n", "")
 
