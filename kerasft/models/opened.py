@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -145,42 +145,56 @@ def gguf_tokenizer(metadata: Mapping[str, Any]) -> Tokenizer:
     from kerasft.data.tokens import SentencePieceTokenizer, TokenizerJson
 
     prefix = "tokenizer.ggml."
-    kind, split = metadata.get(prefix + "model"), metadata.get(prefix + "pre", "default")
-    tokens = metadata.get(prefix + "tokens")
-    types = metadata.get(prefix + "token_type")
-    scores = metadata.get(prefix + "scores")
-    ids = {
-        name: metadata.get(f"{prefix}{key}_token_id", missing)
-        for name, key, missing in (
-            ("bos", "bos", None),
-            ("eos", "eos", None),
-            ("pad", "padding", 0),
-            ("unk", "unknown", 3),
-        )
+    parts = {
+        key.removeprefix(prefix): value for key, value in metadata.items() if key.startswith(prefix)
     }
-    whole = isinstance(tokens, list) and all(
-        isinstance(index, int) and 0 <= index < len(tokens)
-        for name, index in ids.items()
-        if kind != "gpt2" or name in ("bos", "eos")
-    )
+    kind, split = str(parts.get("model")), str(parts.get("pre", "default"))
     try:
-        if whole and kind == "llama" and len(tokens) == len(types) == len(scores):
-            return SentencePieceTokenizer(
-                tokenizer_files.sentencepiece_model(tokens, scores.tolist(), types.tolist(), ids)
-            )
-        if whole and kind == "gpt2" and split == "llama-bpe":
-            merges = metadata.get(prefix + "merges")
-            if isinstance(merges, list):
-                vocabulary = {token: index for index, token in enumerate(tokens)}
-                contents = tokenizer_files.llama3_tokenizer_json(vocabulary, merges)
-                return TokenizerJson(contents, tokens[ids["bos"]], tokens[ids["eos"]])
-    except (DataError, TypeError, AttributeError) as error:
+        if kind == "llama" and (proto := _pieces(parts)):
+            return SentencePieceTokenizer(proto)
+        tokens, merges = parts.get("tokens"), parts.get("merges")
+        ends = [parts.get(f"{name}_token_id") for name in ("bos", "eos")]
+        lists = isinstance(tokens, list) and isinstance(merges, list)
+        if (kind, split) == ("gpt2", "llama-bpe") and lists and _are_ids(ends, tokens):
+            vocabulary = {token: index for index, token in enumerate(tokens)}
+            contents = tokenizer_files.llama3_tokenizer_json(vocabulary, merges)
+            return TokenizerJson(contents, *(tokens[end] for end in ends))
+    except DataError as error:
         raise ModelError(f"The GGUF file's tokenizer cannot be used: {error}.") from None
     raise ModelError(
         f"The GGUF file's tokenizer (model {kind!r}, pre {split!r}) cannot be used: expected "
         "Gemma's SentencePiece pieces or Llama 3's byte-pair merges, whole. "
         "Use a file written by llama.cpp's converter."
     )
+
+
+def _pieces(parts: Mapping[str, Any]) -> bytes | None:
+    """A SentencePiece model from GGUF's arrays, or None if they do not fit together."""
+    tokens, types, scores = (parts.get(key) for key in ("tokens", "token_type", "scores"))
+    ids = {
+        name: parts.get(f"{key}_token_id", default)
+        for name, key, default in (
+            ("bos", "bos", None),
+            ("eos", "eos", None),
+            ("pad", "padding", 0),
+            ("unk", "unknown", 3),
+        )
+    }
+    fits = (
+        isinstance(tokens, list)
+        and isinstance(types, np.ndarray)
+        and isinstance(scores, np.ndarray)
+        and len(tokens) == len(types) == len(scores)
+        and bool(np.isin(types, list(tokenizer_files.PIECE_TYPES)).all())
+        and _are_ids(ids.values(), tokens)
+    )
+    if not fits:
+        return None
+    return tokenizer_files.sentencepiece_model(tokens, scores.tolist(), types.tolist(), ids)
+
+
+def _are_ids(values: Iterable[Any], tokens: Sequence[str]) -> bool:
+    return all(isinstance(value, int) and 0 <= value < len(tokens) for value in values)
 
 
 def _open_hugging_face(folder: Path, raw: Mapping[str, Any]) -> Opened:

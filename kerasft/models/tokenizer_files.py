@@ -11,8 +11,9 @@ import re
 import struct
 from collections.abc import Mapping, Sequence
 
-NORMAL, UNKNOWN, CONTROL, USER_DEFINED, UNUSED, BYTE = range(1, 7)
-"""Piece types, numbered alike in SentencePiece and GGUF."""
+PIECE_TYPES = range(1, 7)
+"""Normal, unknown, control, user-defined, unused and byte, in SentencePiece and in GGUF."""
+_UNKNOWN, _CONTROL, _USER_DEFINED = 2, 3, 4
 _BPE = 2  # TrainerSpec.ModelType
 _SPECIAL = re.compile(r"<\|.*\|>", re.DOTALL)
 _LLAMA3_SPLIT = (
@@ -45,10 +46,10 @@ def sentencepiece_model(
     model = bytearray()
     for index, (piece, score, kind) in enumerate(zip(pieces, scores, types, strict=True)):
         if index == ids["unk"]:
-            kind = UNKNOWN
-        elif kind == CONTROL and index not in control:
-            kind = USER_DEFINED
-        entry = _text(1, piece) + _float(2, score) + _integer(3, int(kind))
+            kind = _UNKNOWN
+        elif kind == _CONTROL and index not in control:
+            kind = _USER_DEFINED
+        entry = _text(1, piece) + _float(2, score) + _integer(3, kind)
         model += _message(1, entry)
     trainer = _integer(3, _BPE) + _integer(4, len(pieces)) + _integer(35, 1)
     for field, name in zip((40, 41, 42, 43), ("unk", "bos", "eos", "pad"), strict=True):

@@ -142,7 +142,7 @@ def test_unknown_families_are_named_with_the_known_ones():
     ):
         with pytest.raises(ModelError, match="gemma, gemma2, gemma3, llama3"):
             call()
-    with pytest.raises(ModelError, match="'qwen2'.*gemma3, llama3"):
+    with pytest.raises(ModelError, match=r"'qwen2'.*gemma3, llama3"):
         of_gguf(SimpleNamespace(metadata={"general.architecture": "qwen2"}))
 
 
@@ -152,3 +152,17 @@ def test_block_kinds_follow_the_published_patterns():
     assert [i + 1 for i, kind in enumerate(kinds) if kind == "global"] == [6, 12, 18]
     assert FAMILIES["gemma2"].block_kinds(tiny_config("gemma2")) == ("local", "global", "local")
     assert set(FAMILIES["llama3"].block_kinds(tiny_config("llama3"))) == {"global"}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_any_json_in_a_config_gives_a_config_or_a_clear_error(name):
+    family = FAMILIES[name]
+    written = family.hf_config(tiny_config(name), dtype="float32", bos_id=2, eos_ids=[1], pad_id=0)
+    keys = [*written, "rope_parameters", "rope_scaling", "layer_types", "sliding_window_pattern"]
+    values = [None, True, -1, 0, 7, 2**70, 0.5, "x", [], ["x"], {}, {"full_attention": 3}]
+    for key in keys:
+        for value in values:
+            try:
+                family.tensors(family.config_from_hf({**written, key: value}))
+            except ModelError as error:
+                assert str(error)

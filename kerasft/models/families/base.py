@@ -27,6 +27,18 @@ TARGETS = ("query", "key", "value", "output", "gate", "up", "down")
 """Canonical names of the layers that LoRA can adapt, the same words for all families."""
 
 
+_SIZES = (
+    "vocabulary_size",
+    "num_layers",
+    "num_query_heads",
+    "num_key_value_heads",
+    "hidden_dim",
+    "intermediate_dim",
+    "head_dim",
+)
+"""The backbone arguments without a default."""
+
+
 @dataclass(frozen=True)
 class TensorSpec:
     """One base tensor and how to turn it from one layout into another.
@@ -203,8 +215,11 @@ class Family(ABC):
             ModelError: an argument without a default is missing, or it is no text decoder.
         """
         config = {**self.keras_defaults, **{k: values[k] for k in self.config_keys if k in values}}
-        if missing := [key for key in self.config_keys if key not in config]:
-            raise ModelError(f"The preset's config lacks {', '.join(missing)}.")
+        reader = ConfigReader(config, "This preset's config.json")
+        for key in _SIZES:
+            if key in self.config_keys:
+                (reader.layers if key == "num_layers" else reader.size)(key)
+        reader.finish()
         return {key: config[key] for key in self.config_keys}
 
     def build(self, config: Mapping[str, Any], dtype: str) -> Any:
@@ -263,6 +278,9 @@ class Family(ABC):
         return spec.hf
 
 
+_MOST_LAYERS = 1000
+
+
 class ConfigReader:
     """Reads settings from a foreign config and gathers what does not fit."""
 
@@ -271,15 +289,19 @@ class ConfigReader:
         self.what = what
         self.faults: list[str] = []
 
-    def size(self, key: str, default: int | None = None) -> int:
-        """A whole number of at least 1; a missing or wrong one becomes a fault."""
+    def size(self, key: str, default: int | None = None, limit: int = 2**31) -> int:
+        """A whole number from 1 to `limit`; a missing or wrong one becomes a fault."""
         value = self.values.get(key)
         if value is None:
             value = default
-        if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
-            self.faults.append(f"{key}: expected a whole number of at least 1, got {value!r}")
+        if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= limit:
+            self.faults.append(f"{key}: expected a whole number from 1 to {limit}, got {value!r}")
             return 1
-        return int(value)
+        return value
+
+    def layers(self, key: str) -> int:
+        """A number of decoder blocks; bounded, because the tensor table grows with it."""
+        return self.size(key, limit=_MOST_LAYERS)
 
     def number(self, key: str, default: float | None = None) -> float:
         """A finite number above 0; a missing or wrong one becomes a fault."""
@@ -288,12 +310,38 @@ class ConfigReader:
             value = default
         if (
             isinstance(value, bool)
-            or not isinstance(value, (int, float, np.number))
+            or not isinstance(value, (int, float))
             or not 0 < value < float("inf")
         ):
             self.faults.append(f"{key}: expected a number above 0, got {value!r}")
             return 1.0
         return float(value)
+
+    def text(self, key: str, default: str) -> str:
+        """A string; a wrong one becomes a fault."""
+        value = self.values.get(key)
+        if value is None:
+            return default
+        if not isinstance(value, str):
+            self.faults.append(f"{key}: expected text, got {type(value).__name__}")
+            return default
+        return value
+
+    def mapping(self, key: str) -> dict[str, Any]:
+        """An object with names, empty if it is missing; anything else becomes a fault."""
+        value = self.values.get(key)
+        if value is not None and not isinstance(value, Mapping):
+            self.faults.append(f"{key}: expected an object, got {type(value).__name__}")
+            return {}
+        return dict(value or {})
+
+    def sequence(self, key: str) -> list[Any]:
+        """A list, empty if it is missing; anything else becomes a fault."""
+        value = self.values.get(key)
+        if value is not None and not isinstance(value, list):
+            self.faults.append(f"{key}: expected a list, got {type(value).__name__}")
+            return []
+        return value or []
 
     def require(self, fits: bool, fault: str) -> None:
         """Notes a fault unless the condition holds."""

@@ -78,10 +78,10 @@ class Gemma(GemmaLike):
     def _read(self, reader: ConfigReader) -> dict[str, Any]:
         config = self.read_common(reader)
         config["intermediate_dim"] *= 2
-        rope = reader.values.get("rope_parameters") or {}
+        rope = reader.mapping("rope_parameters")
         theta = rope.get("rope_theta", reader.values.get("rope_theta", ROPE_THETA))
         reader.require(theta == ROPE_THETA, f"rope_theta: expected {ROPE_THETA}, got {theta!r}")
-        scaling = reader.values.get("rope_scaling") or rope
+        scaling = reader.mapping("rope_scaling") or rope
         kind = scaling.get("rope_type", scaling.get("type", "default"))
         reader.require(kind == "default", f"rope scaling: expected none, got {kind!r}")
         return {**self.keras_defaults, **config}

@@ -120,7 +120,9 @@ class Gemma3(GemmaLike):
         if multimodal:
             # The embedding rows past the text vocabulary belong to image tokens.
             config["vocabulary_size"] = min(config["vocabulary_size"], TEXT_VOCABULARY)
-        all_global = set(reader.values.get("layer_types") or ()) == {"full_attention"}
+        all_global = all(
+            kind == "full_attention" for kind in reader.sequence("layer_types") or [None]
+        )
         config |= self._constant() | {
             "query_head_dim_normalize": self.scales_by_head(reader, config),
             "attention_logit_soft_cap": soft_cap(reader, "attn_logit_softcapping", None),
@@ -142,7 +144,7 @@ class Gemma3(GemmaLike):
         reader = ConfigReader(file.metadata, "This Gemma 3 GGUF file")
         d, n = reader.size("gemma3.embedding_length"), reader.size("gemma3.attention.head_count")
         k = reader.size("gemma3.attention.head_count_kv", n)
-        layers = reader.size("gemma3.block_count")
+        layers = reader.layers("gemma3.block_count")
         heads_fit(reader, n, k)
         epsilon = reader.number("gemma3.attention.layer_norm_rms_epsilon", NORM_EPSILON)
         # Stored as float32, so 1e-6 comes back as the nearest float32.
@@ -154,12 +156,12 @@ class Gemma3(GemmaLike):
         reader.require(
             theta == GLOBAL_THETA, f"rope.freq_base: expected {GLOBAL_THETA}, got {theta}"
         )
-        kind = file.metadata.get("gemma3.rope.scaling.type", "none")
+        kind = reader.text("gemma3.rope.scaling.type", "none")
         reader.require(
             kind in ("none", "linear"), f"rope.scaling.type: expected linear, got {kind!r}"
         )
         factor = reader.number("gemma3.rope.scaling.factor", 1.0) if kind == "linear" else 1.0
-        tokens = file.metadata.get("tokenizer.ggml.tokens", ())
+        tokens = reader.sequence("tokenizer.ggml.tokens")
         config = self._constant() | {
             "vocabulary_size": min(len(tokens), TEXT_VOCABULARY),
             "num_layers": layers,
@@ -241,15 +243,14 @@ def _with_defaults(text: Mapping[str, Any]) -> dict[str, Any]:
 
 def _rope_factors(reader: ConfigReader) -> dict[str, float]:
     """Linear rope scaling of local and global blocks, from either way of writing it."""
-    values = reader.values
-    nested = values.get("rope_parameters") or {}
+    nested = ConfigReader(reader.mapping("rope_parameters"), reader.what)
     kinds = {
-        "local": dict(nested.get("sliding_attention") or {}),
-        "global": dict(nested.get("full_attention") or {}),
+        "local": nested.mapping("sliding_attention"),
+        "global": nested.mapping("full_attention") | reader.mapping("rope_scaling"),
     }
-    kinds["global"].update(values.get("rope_scaling") or {})
-    kinds["local"].setdefault("rope_theta", values.get("rope_local_base_freq", LOCAL_THETA))
-    kinds["global"].setdefault("rope_theta", values.get("rope_theta", GLOBAL_THETA))
+    reader.faults += nested.faults
+    kinds["local"].setdefault("rope_theta", reader.number("rope_local_base_freq", LOCAL_THETA))
+    kinds["global"].setdefault("rope_theta", reader.number("rope_theta", GLOBAL_THETA))
     factors = {}
     for (kind, rope), theta in zip(kinds.items(), (LOCAL_THETA, GLOBAL_THETA), strict=True):
         reader.require(
@@ -261,6 +262,8 @@ def _rope_factors(reader: ConfigReader) -> dict[str, float]:
             scaling in ("default", "linear"),
             f"{kind} rope scaling: expected linear, got {scaling!r}",
         )
-        factor = rope.get("factor", 1.0) if scaling == "linear" else 1.0
-        factors[f"{kind}_rope_scaling_factor"] = float(factor)
+        numbers = ConfigReader(rope, reader.what)
+        factor = numbers.number("factor", 1.0) if scaling == "linear" else 1.0
+        factors[f"{kind}_rope_scaling_factor"] = factor
+        reader.faults += numbers.faults
     return factors

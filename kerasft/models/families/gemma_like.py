@@ -135,7 +135,7 @@ class GemmaLike(Family):
         values = reader.values
         config: dict[str, Any] = {
             "vocabulary_size": reader.size("vocab_size"),
-            "num_layers": reader.size("num_hidden_layers"),
+            "num_layers": reader.layers("num_hidden_layers"),
             "num_query_heads": reader.size("num_attention_heads"),
             "num_key_value_heads": reader.size("num_key_value_heads"),
             "hidden_dim": reader.size("hidden_size"),
@@ -223,8 +223,8 @@ def layer_types(kinds: Sequence[str]) -> list[str]:
 
 def check_layer_types(reader: ConfigReader, kinds: Sequence[str]) -> None:
     """Notes a fault when the config alternates its blocks otherwise than KerasHub."""
-    found = reader.values.get("layer_types")
+    found = reader.sequence("layer_types")
     reader.require(
-        found is None or list(found) == layer_types(kinds),
+        not found or found == layer_types(kinds),
         "layer_types: local and global blocks alternate otherwise than in KerasHub",
     )

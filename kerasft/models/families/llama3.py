@@ -170,13 +170,13 @@ class Llama3(Family):
         n = reader.size("num_attention_heads")
         config: dict[str, Any] = {
             "vocabulary_size": reader.size("vocab_size"),
-            "num_layers": reader.size("num_hidden_layers"),
+            "num_layers": reader.layers("num_hidden_layers"),
             "num_query_heads": n,
             "num_key_value_heads": reader.size("num_key_value_heads", n),
             "hidden_dim": reader.size("hidden_size"),
             "intermediate_dim": reader.size("intermediate_size"),
             "layer_norm_epsilon": reader.number("rms_norm_eps", 1e-6),
-            "tie_word_embeddings": bool(hf.get("tie_word_embeddings", False)),
+            "tie_word_embeddings": hf.get("tie_word_embeddings", False) is True,
         }
         self._check_heads(reader, config, reader.size("head_dim", config["hidden_dim"] // n or 1))
         activation = hf.get("hidden_act", "silu")
@@ -191,8 +191,8 @@ class Llama3(Family):
         reader = ConfigReader(file.metadata, "This Llama GGUF file")
         n = reader.size("llama.attention.head_count")
         config: dict[str, Any] = {
-            "vocabulary_size": len(file.metadata.get("tokenizer.ggml.tokens", ())),
-            "num_layers": reader.size("llama.block_count"),
+            "vocabulary_size": len(reader.sequence("tokenizer.ggml.tokens")),
+            "num_layers": reader.layers("llama.block_count"),
             "num_query_heads": n,
             "num_key_value_heads": reader.size("llama.attention.head_count_kv", n),
             "hidden_dim": reader.size("llama.embedding_length"),
@@ -208,7 +208,7 @@ class Llama3(Family):
         }
         h = config["hidden_dim"] // n or 1
         self._check_heads(reader, config, reader.size("llama.rope.dimension_count", h))
-        kind = file.metadata.get("llama.rope.scaling.type", "none")
+        kind = reader.text("llama.rope.scaling.type", "none")
         reader.require(
             kind == "none", f"rope.scaling.type: expected none (llama3 is a tensor), got {kind!r}"
         )
@@ -272,7 +272,7 @@ class Llama3(Family):
 
 def _rope_from_hf(reader: ConfigReader) -> dict[str, Any]:
     """Rope settings, written flat (transformers 4) or as `rope_parameters` (5)."""
-    rope = dict(reader.values.get("rope_parameters") or reader.values.get("rope_scaling") or {})
+    rope = reader.mapping("rope_parameters") or reader.mapping("rope_scaling")
     rope.setdefault("rope_theta", reader.values.get("rope_theta", 10_000.0))
     numbers = ConfigReader(rope, reader.what)
     settings: dict[str, Any] = {
@@ -302,15 +302,16 @@ def _rope_from_factors(
     high 4 and a pretraining length of 8,192. The formula is checked against the
     stored divisors, so a file with other numbers is refused.
     """
-    factor = float(factors.max())
     low, high, length = 1.0, 4.0, 8192
-    wavelength = 2 * np.pi * theta ** (np.arange(0, head_dim, 2) / head_dim)
-    smooth = np.clip((length / wavelength - low) / (high - low), 0.0, 1.0)
-    expected = 1.0 / ((1.0 - smooth) / factor + smooth)
-    reader.require(
-        factors.shape == expected.shape and np.allclose(factors, expected, rtol=1e-4),
-        "rope_freqs.weight: not the frequency scaling of Llama 3.1 or 3.2",
-    )
+    factor, fits = 1.0, factors.shape == (head_dim // 2,)
+    if fits:
+        factor = float(factors.max())
+        wavelength = 2 * np.pi * theta ** (np.arange(0, head_dim, 2) / head_dim)
+        smooth = np.clip((length / wavelength - low) / (high - low), 0.0, 1.0)
+        fits = factor > 0 and np.allclose(
+            factors, 1.0 / ((1.0 - smooth) / factor + smooth), rtol=1e-4
+        )
+    reader.require(fits, "rope_freqs.weight: not the frequency scaling of Llama 3.1 or 3.2")
     return {
         "rope_frequency_adjustment_factor": factor,
         "rope_low_freq_factor": low,
