@@ -7,7 +7,8 @@ copies of the same weights agree, and a dequantised 4-bit base is another one.
 Values are rounded to bfloat16 (to nearest, ties to even) before they are hashed:
 a bfloat16 copy of float32 weights then agrees with them exactly. Norm scales enter
 by name and shape alone, because GGUF stores 1 + scale in float32 and the
-subtraction can move a small scale to the next bfloat16 number.
+subtraction can move a small scale to the next bfloat16 number. A float16 copy
+agrees only if no sampled value falls below what float16 can hold.
 """
 
 from __future__ import annotations

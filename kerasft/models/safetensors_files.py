@@ -122,9 +122,10 @@ def _header(path: Path, data: memoryview, index: int) -> dict[str, _Place]:
         header.pop("__metadata__", None)
         places = {}
         for name, entry in header.items():
-            shape = tuple(int(length) for length in entry["shape"])
-            start, end = (int(offset) for offset in entry["data_offsets"])
-            places[name] = (entry["dtype"], shape, start, end)
+            shape, (start, end) = entry["shape"], entry["data_offsets"]
+            if not isinstance(shape, list) or any(type(n) is not int for n in (*shape, start, end)):
+                raise TypeError("shape and data_offsets are lists of whole numbers")
+            places[name] = (str(entry["dtype"]), tuple(shape), start, end)
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise wrong(f"its header cannot be read ({type(error).__name__})") from None
     room = len(data) - 8 - size
