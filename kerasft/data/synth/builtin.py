@@ -9,7 +9,7 @@ from kerasft.data.synth.conditions import NoFit
 from kerasft.data.synth.schema import Column, Link, Schema, Table
 from kerasft.data.synth.words import identifier, is_plural, literal, pluralize
 
-_ROWS = {1: (5, 7), 2: (4, 6), 3: (3, 5)}
+_ROWS = {1: (4, 6), 2: (3, 5), 3: (3, 4)}
 """Fewest and most rows a table, by the number of tables: contexts stay short."""
 _FIELDS = {1: (3, 5), 2: (2, 3), 3: (1, 3)}
 """Fewest and most fields a table beside keys."""

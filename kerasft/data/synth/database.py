@@ -73,7 +73,8 @@ def generate_from_database(path: str | Path, rows: int, seed: int = 0) -> Iterat
 
     The context of a row creates the tables of its query, at times with others, and inserts two
     rows of each. Literals are values of the database, and every query was run on it and gave
-    rows. The database is opened read-only.
+    rows; on the few rows of its context alone it may give none, so score such rows against the
+    database. The database is opened read-only.
 
     Args:
         path: a SQLite file.

@@ -18,25 +18,34 @@ def _path(draw: Draw) -> tuple[Table, str, Table, Table, str]:
     """A child and two tables above it: both its parents, or its parent and grandparent.
 
     Returns the child, the FROM clause, the nearer and the farther table, and whose the farther
-    one is: `the track` or `its album`.
+    one is: `its` or `that album's`.
     """
     paths = []
     for child in draw.schema.tables:
-        for link in child.links:
-            near = draw.schema.table(link.parent)
-            for other in child.links:
-                far = draw.schema.table(other.parent)
-                if far is not near and near.label and far.label and near.key and far.key:
-                    joins = f"{join_sql(child, link, near)} {join_sql(child, other, far)}"
-                    paths.append((child, f"{child.sql} {joins}", near, far, child.its))
-            for above in near.links:
-                far = draw.schema.table(above.parent)
-                if far is not child and near.label and far.label and near.key and far.key:
-                    joins = f"{join_sql(child, link, near)} {join_sql(near, above, far)}"
-                    paths.append(
-                        (child, f"{child.sql} {joins}", near, far, f"that {near.singular}'s")
-                    )
+        for near, join in _parents(draw, child):
+            start = f"{child.sql} {join}"
+            paths += [
+                (child, f"{start} {other}", near, far, child.its)
+                for far, other in _parents(draw, child)
+                if far is not near
+            ]
+            paths += [
+                (child, f"{start} {above}", near, far, f"that {near.singular}'s")
+                for far, above in _parents(draw, near)
+                if far is not child
+            ]
     return draw.choice(paths)
+
+
+def _parents(draw: Draw, child: Table) -> list[tuple[Table, str]]:
+    """Parents with a label, and the JOIN to each."""
+    return [
+        (parent, join_sql(child, link, parent))
+        for link in child.links
+        for parent in [draw.schema.table(link.parent)]
+        # An inner join over a NULL would drop rows that the question asks for.
+        if parent.label and parent.key and not link.has_null
+    ]
 
 
 @pattern("hard", "multiple_joins", tables=3)
@@ -104,16 +113,14 @@ def join_three_group(draw: Draw) -> Draft:
         column = draw.column(child, "number")
         function, words = draw.aggregate(column, qualified(child, column))
         words = f"{words} of the {child.plural}"
-    condition_column = draw.column(near, "category", "label")
+    condition_column = draw.column(near, "category")
     condition = conditions.equals(draw.rng, condition_column, qualified(near, condition_column))
-    if condition_column.kind == "label":
-        rows = (
-            f"the {near.singular} {condition.whose.removeprefix(f'{condition_column.phrase} is ')}"
-        )
-    else:
-        rows = condition.of(near.plural)
+    rows = condition.of(near.plural)
     link = next(link for link in child.links if link.parent == near.name)
-    only = f"counting only {child.plural} {link.preposition} {rows}"
+    only = (
+        f"counting only {child.plural} {link.preposition} {rows} and leaving out {far.plural} "
+        f"{far.who} have none"
+    )
     shown = f"{far.label.phrase} of the {far.singular}"
     return Draft(
         f"SELECT {name}, {function} FROM {tables} WHERE {condition.sql} GROUP BY {name};",

@@ -26,6 +26,8 @@ def _be(columns: list[Column]) -> str:
 def join_columns(draw: Draw) -> Draft:
     """Columns of each child with columns of its parent."""
     child, link, parent = draw.link()
+    if link.has_null:  # an inner join would drop rows that the question asks for
+        raise NoFit
     columns = draw.shown(child)
     others = draw.shown(parent)[: 2 if len(columns) == 1 else 1]
     asked, related = phrases(columns), phrases(others)
@@ -265,6 +267,8 @@ def join_top(draw: Draw) -> Draft:
 def join_sorted(draw: Draw) -> Draft:
     """Children with their parent's label in the order of a number, or only the first few."""
     child, link, parent = draw.link()
+    if link.has_null:  # an inner join would drop rows that the question asks for
+        raise NoFit
     kind = draw.choice(("number", "number", "date"))
     column = draw.column(child, kind)
     way, word, adjective = draw.direction(column)
