@@ -123,9 +123,10 @@ def _header(path: Path, data: memoryview, index: int) -> dict[str, _Place]:
         places = {}
         for name, entry in header.items():
             shape, (start, end) = entry["shape"], entry["data_offsets"]
-            if not isinstance(shape, list) or any(type(n) is not int for n in (*shape, start, end)):
-                raise TypeError("shape and data_offsets are lists of whole numbers")
-            places[name] = (str(entry["dtype"]), tuple(shape), start, end)
+            numbers = all(type(number) is int for number in (*shape, start, end))
+            if not numbers or not isinstance(entry["dtype"], str):
+                raise TypeError("dtype is text; shape and data_offsets are whole numbers")
+            places[name] = (entry["dtype"], tuple(shape), start, end)
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise wrong(f"its header cannot be read ({type(error).__name__})") from None
     room = len(data) - 8 - size
