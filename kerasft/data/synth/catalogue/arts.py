@@ -166,7 +166,7 @@ DOMAINS = (
     ),
     Domain(
         "museum",
-        "Painters, their works and the exhibitions that show them.",
+        "Painters and their works.",
         (
             entity(
                 "painter|artist",
@@ -275,7 +275,7 @@ DOMAINS = (
     ),
     Domain(
         "podcasts",
-        "Hosts, their podcasts and the episodes.",
+        "Podcasts and their episodes.",
         (
             entity(
                 "podcast|show",

@@ -80,7 +80,7 @@ DOMAINS = (
     ),
     Domain(
         "space missions",
-        "Space agencies, their missions and the rockets launched.",
+        "Space agencies and their missions.",
         (
             entity(
                 "agency|space agency",

@@ -18,7 +18,7 @@ from kerasft.data.synth.catalogue.spec import (
 DOMAINS = (
     Domain(
         "football league",
-        "Clubs of a football league, their players and matches.",
+        "Clubs of a football league and their players.",
         (
             entity(
                 "club|team",

@@ -244,7 +244,7 @@ DOMAINS = (
     ),
     Domain(
         "real estate",
-        "Agents of an agency, the properties they list and the viewings.",
+        "Agents of an agency and the properties they list.",
         (
             entity(
                 "agent|broker|realtor",
@@ -291,7 +291,7 @@ DOMAINS = (
     ),
     Domain(
         "cooking",
-        "Cooks, their recipes and the ratings of readers.",
+        "Cooks and their recipes.",
         (
             entity(
                 "cook|chef",

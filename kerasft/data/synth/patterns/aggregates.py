@@ -320,7 +320,7 @@ def case_bands(draw: Draw) -> Draft:
     bound = conditions.compares(draw.rng, column)
     _, _, number = bound.sql.rpartition(" ")
     low, high = ("earlier", "later") if column.is_year else draw.choice(_BANDS)
-    said = counted(float(number), column.unit or column.counts)
+    said = counted(float(number), column.unit)
     below = "before" if column.is_year else "below"
     rule = f"'{low}' if the {column.phrase} is {below} {said} and '{high}' otherwise"
     return Draft(
