@@ -66,7 +66,9 @@ def save(folder: Path, tensors: Mapping[str, np.ndarray], info: AdapterInfo) -> 
     aside = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
     shutil.rmtree(aside, ignore_errors=True)
     aside.mkdir(parents=True)
-    save_file({name: np.ascontiguousarray(value) for name, value in tensors.items()}, aside / WEIGHTS)
+    save_file(
+        {name: np.ascontiguousarray(value) for name, value in tensors.items()}, aside / WEIGHTS
+    )
     description = {**asdict(info), "lora": info.lora.model_dump()}
     (aside / DESCRIPTION).write_text(json.dumps(description, indent=2, ensure_ascii=False), "utf-8")
     if folder.exists():
@@ -93,7 +95,9 @@ def read_info(folder: Path) -> AdapterInfo:
             "adapter/ folder of one"
         ) from None
     except (UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise AdapterError(f"{path} is not JSON ({error}); take the adapter from its run again") from error
+        raise AdapterError(
+            f"{path} is not JSON ({error}); take the adapter from its run again"
+        ) from error
     faults = [f"{name} is missing" for name in _FIELDS if name not in description]
     if description.get("schema_version") != SCHEMA_VERSION:
         faults.append(

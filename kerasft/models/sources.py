@@ -118,6 +118,15 @@ def load_base(preset: str, *, dtype: str) -> BaseModel:
     )
 
 
+def load_tokenizer(preset: str) -> Tokenizer:
+    """The tokenizer of a base model, without its weights.
+
+    Raises:
+        ModelError: as `load_base`.
+    """
+    return _open(preset)[0].load_tokenizer()
+
+
 def describe_base(preset: str) -> BaseDescription:
     """What is known of a base model without its weights; never uses the network.
 
