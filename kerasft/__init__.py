@@ -20,11 +20,11 @@ except PackageNotFoundError:  # a checkout on the path, not installed
     __version__ = "0+unknown"
 
 _PUBLIC = {
-    "evaluate": "kerasft.evaluate",
+    "evaluate": "kerasft.evaluation",
     "export_run": "kerasft.export",
-    "load": "kerasft.load",
-    "resume": "kerasft.train",
-    "train": "kerasft.train",
+    "load": "kerasft.loading",
+    "resume": "kerasft.training",
+    "train": "kerasft.training",
     "KerasftError": "kerasft.errors",
     "Recipe": "kerasft.recipe",
 }

@@ -40,7 +40,7 @@ def evaluate(
     kerasft eval gemma3-270m --recipe sql --limit 50 --out scores
     """
     from kerasft.console import RichReporter
-    from kerasft.evaluate import evaluate as score
+    from kerasft.evaluation import evaluate as score
 
     results = score(
         target,

@@ -105,7 +105,7 @@ def generate(
     model = _model(target, recipe, backend)
 
     from kerasft.engine.decode import Sampling
-    from kerasft.generate import answer_rows, prompt_row, stream
+    from kerasft.generation import answer_rows, prompt_row, stream
     from kerasft.tasks import TASKS
 
     sampling = Sampling(temperature=temperature, top_k=top_k, top_p=top_p, seed=seed)
@@ -178,7 +178,7 @@ def read_prompts(file: Path) -> list[str | dict[str, Any]]:
 
 
 def _model(target: str, recipe: str | None, backend: str | None) -> "LoadedModel":
-    from kerasft.load import load
+    from kerasft.loading import load
 
     if is_run(Path(target)):
         return load(target, backend=backend)

@@ -1,7 +1,6 @@
 """`kerasft train`: fine-tune, or go on with a run."""
 
 from collections.abc import Mapping
-from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +12,7 @@ from kerasft.cli.output import console, number, print_json, table
 from kerasft.recipe import as_settings
 
 if TYPE_CHECKING:
-    from kerasft.train import TrainResult
+    from kerasft.training import TrainResult
 
 INTERRUPTED = 130
 """As main's: a run that was asked to stop is whole, but what follows it must not start."""
@@ -49,8 +48,7 @@ def train(
         raise click.UsageError("Give either --recipe, or --resume with a run.")
     if run is not None and (out or overrides or dry_run):
         raise click.UsageError("--resume takes recipe and folder from the run: it goes alone.")
-    # `kerasft.train` is the library's function; the module of that name comes this way.
-    training = import_module("kerasft.train")
+    from kerasft import training
     from kerasft.console import RichReporter
 
     if dry_run:

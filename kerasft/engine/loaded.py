@@ -90,7 +90,7 @@ class LoadedModel:
             max_new_tokens: tokens at the most.
             sampling: greedy where not given.
         """
-        from kerasft.generate import prompt_row, stream
+        from kerasft.generation import prompt_row, stream
 
         row = prompt_row(self.task, prompt, context)
         pieces = stream(self, row, max_new_tokens=max_new_tokens, sampling=sampling)

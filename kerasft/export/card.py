@@ -44,8 +44,11 @@ class Facts:
     Attributes:
         title: the export's folder name.
         family: name of the family.
-        preset: of the base, without folders.
+        base_model: the base's `org/name` on the Hub, if it is there.
+        embedded: whether the base is the dequantised one that comes with kerasft.
         base_id, fingerprint, licence, licence_page: of the base.
+        source: of the data, without folders.
+        prompt: the template's text.
         recipe: the resolved recipe as nested dictionaries.
         record: run.json.
         scores: evaluation name → its summary.
@@ -55,11 +58,14 @@ class Facts:
 
     title: str
     family: str
-    preset: str
+    base_model: str | None
+    embedded: bool
     base_id: str
     fingerprint: str
     licence: str
     licence_page: str
+    source: str
+    prompt: str
     recipe: Mapping[str, Any]
     record: Mapping[str, Any]
     scores: Mapping[str, Mapping[str, Any]]
@@ -77,15 +83,20 @@ def write_card(
 ) -> None:
     """Write README.md, and NOTICE with what the base's terms ask for, into a folder."""
     opened = RunFolder.open(run)
+    recipe = opened.recipe()
+    prompt = model.template.prompt or model.template.chat_template() or ""
     facts = Facts(
         title=title,
         family=model.family.name,
-        preset=public_name(model.preset),
+        base_model=hub_base(model.preset),
+        embedded=model.preset in HUB_BASES,
         base_id=public_name(model.base_id),
         fingerprint=model.fingerprint,
         licence=model.family.licence,
         licence_page=model.family.licence_page,
-        recipe=opened.recipe().model_dump(),
+        source=public_name(recipe.data.source),
+        prompt=prompt,
+        recipe=recipe.model_dump(),
         record=opened.record(),
         scores={file.stem: read_json(file) for file in sorted((run / "eval").glob("*.json"))},
         written=asdict(written),
@@ -111,36 +122,38 @@ def card(facts: Facts) -> str:
 
 def public_name(name: str) -> str:
     """A model or data name without the folders of the machine it lies on."""
-    if name.startswith(("/", "~", ".", "\\", "file:")) or name[1:3] in (":\\", ":/"):
+    local = name.startswith(("/", "~", ".", "\\", "file:")) or name[1:3] in (":\\", ":/")
+    if local or Path(name).exists():
         return re.split(r"[\\/]", name.rstrip("\\/"))[-1]
     return name
 
 
 def hub_base(preset: str) -> str | None:
     """The base's `org/name` on the Hub; None where the preset does not tell it."""
-    name = HUB_BASES.get(preset, preset.removeprefix("hf://"))
-    return name if re.fullmatch(r"[\w.-]+/[\w.-]+", name) else None
+    if preset in HUB_BASES:
+        return HUB_BASES[preset]
+    return preset.removeprefix("hf://") if preset.startswith("hf://") else None
 
 
 def licence_tag(facts: Facts) -> str:
     """The Hub's word for the base's licence."""
     if facts.family.startswith("gemma"):
         return "gemma"
-    version = re.search(r"llama-?_?(3\.[123])", f"{facts.preset} {facts.base_id}".lower())
+    version = re.search(r"llama-?_?(3\.[123])", f"{facts.base_model} {facts.base_id}".lower())
     return f"llama{version[1]}" if version else "llama3"
 
 
 def front_matter(facts: Facts) -> str:
     """The metadata block: what the Hub shows and searches. Strings are written as JSON,
     which is YAML too."""
-    source = public_name(facts.recipe["data"]["source"])
+    source = facts.source
     fields: dict[str, Any] = {
         "license": licence_tag(facts),
         "library_name": "transformers",
         "pipeline_tag": "text-generation",
-        "base_model": hub_base(facts.preset),
-        "base_model_relation": "finetune" if hub_base(facts.preset) else None,
-        "datasets": [source] if re.fullmatch(r"[\w.-]+/[\w.-]+", source) else None,
+        "base_model": facts.base_model,
+        "base_model_relation": "finetune" if facts.base_model else None,
+        "datasets": [source] if re.fullmatch(r"[\w.-]+/[\w-]+", source) else None,
         "tags": ["kerasft", "keras", "lora", facts.recipe["task"].replace("_", "-")],
     }
     lines = [f"{key}: {json.dumps(value)}" for key, value in fields.items() if value]
@@ -163,12 +176,12 @@ def notice(facts: Facts) -> str:
 
 
 def _head(facts: Facts) -> str:
-    base = hub_base(facts.preset) or facts.base_id
+    base = facts.base_model or facts.base_id
     extra = ""
-    if facts.preset in HUB_BASES:
+    if facts.embedded:
         extra = (
-            f" The base was read from `{facts.preset}`, a 4-bit copy of the publisher's weights "
-            "that was dequantised: it is not the publisher's bfloat16 model."
+            " The base was read from a 4-bit copy of the publisher's weights that was "
+            "dequantised: it is not the publisher's bfloat16 model."
         )
     return (
         f"# {facts.title}\n\n"
@@ -179,7 +192,6 @@ def _head(facts: Facts) -> str:
 
 
 def _use(facts: Facts) -> str:
-    template = facts.recipe["prompt"]["template"]
     lines = [
         "## Use\n",
         "```python",
@@ -192,16 +204,19 @@ def _use(facts: Facts) -> str:
         "answer = model.generate(**inputs, max_new_tokens=128)",
         "print(tokenizer.decode(answer[0], skip_special_tokens=True))",
         "```\n",
-        f"It was trained on prompts of the template `{template}`; other prompts may be answered "
-        "less well. Generation is greedy and stops at the tokens that training ended answers "
-        "with.\n",
+        "It was trained on prompts like this, where `{column}` stands for a column's text and "
+        "`[[…]]` is left out when its column is empty; other prompts may be answered less well.\n",
+        "```text",
+        facts.prompt.rstrip("\n"),
+        "```\n",
+        "Generation is greedy and stops at the tokens that ended the answers in training.\n",
     ]
     return "\n".join(lines)
 
 
 def _training(facts: Facts) -> str:
     recipe, record = facts.recipe, facts.record
-    source = public_name(recipe["data"]["source"])
+    source = facts.source
     lora, train = recipe["lora"], recipe["train"]
     rows = {
         "data": f"{source} ({DATA_LICENCES.get(source, _UNKNOWN_LICENCE)})",
@@ -280,7 +295,7 @@ def _proof(facts: Facts) -> str:
 
 
 def _terms(facts: Facts) -> str:
-    source = public_name(facts.recipe["data"]["source"])
+    source = facts.source
     return (
         "## Terms\n\n"
         f"The weights derive from {facts.base_id} and are under the {facts.licence} "

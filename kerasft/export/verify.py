@@ -25,7 +25,7 @@ from kerasft.records import write_json
 from kerasft.versions import versions
 
 FILE = "verification.json"
-MAX_NEW_TOKENS = 24
+MAX_NEW_TOKENS = 16
 PASSED, FAILED, NOT_VERIFIED = "passed", "failed", "not_verified"
 
 

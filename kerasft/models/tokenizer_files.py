@@ -49,6 +49,10 @@ def sentencepiece_model(
             kind = _UNKNOWN
         elif kind == _CONTROL and index not in control:
             kind = _USER_DEFINED
+        if kind == _USER_DEFINED:
+            # GGUF writers turn the ▁ of these pieces, runs of spaces among them, into the
+            # space that it stands for; SentencePiece looks them up with ▁.
+            piece = piece.replace(" ", "\u2581")
         entry = _text(1, piece) + _float(2, score) + _integer(3, kind)
         model += _message(1, entry)
     trainer = _integer(3, _BPE) + _integer(4, len(pieces)) + _integer(35, 1)

@@ -32,7 +32,7 @@ def calls(monkeypatch):
         made.append((target, named))
         return RESULTS
 
-    monkeypatch.setattr(import_module("kerasft.evaluate"), "evaluate", score)
+    monkeypatch.setattr(import_module("kerasft.evaluation"), "evaluate", score)
     return made
 
 

@@ -29,7 +29,7 @@ ENDED = {
 @pytest.fixture
 def library(monkeypatch, tmp_path):
     """Stands in for the training itself: keeps the calls, gives back an ended run."""
-    training = import_module("kerasft.train")
+    training = import_module("kerasft.training")
     calls = []
 
     def result(status: str):
@@ -96,6 +96,6 @@ def test_rows_that_cannot_be_read_are_1(monkeypatch, capsys):
     def refuse(*args, **named):
         raise DataError("rows.jsonl: line 3: not JSON")
 
-    monkeypatch.setattr(import_module("kerasft.train"), "train", refuse)
+    monkeypatch.setattr(import_module("kerasft.training"), "train", refuse)
     assert run(["train", "--recipe", "sql", "--json"]) == 1
     assert json.loads(capsys.readouterr().out)["error"] == "rows.jsonl: line 3: not JSON"

@@ -157,7 +157,7 @@ def _answers(
 ) -> list[str]:
     from contextlib import nullcontext
 
-    from kerasft.generate import answer_rows
+    from kerasft.generation import answer_rows
 
     alone = contender == "base" and model.lora is not None
     with model.lora.disabled() if alone else nullcontext():

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from kerasft import backend as backends
 from kerasft.console import Reporter, SilentReporter
 from kerasft.errors import RunError, collected
-from kerasft.prepare import Prepared, prepare
+from kerasft.preparation import Prepared, prepare
 from kerasft.recipe import Recipe, load
 from kerasft.runs import RunFolder
 from kerasft.stopping import StopRequests
