@@ -65,12 +65,14 @@ def save(
     Raises:
         RunError: it cannot be written, or reads back differently; the older ones stay.
     """
+    from safetensors import SafetensorError
     from safetensors.numpy import save_file
 
     path = folder / f"step-{step:06d}"
-    aside = folder / f".{path.name}.tmp"
+    aside, former = folder / f".{path.name}.tmp", folder / f".{path.name}.old"
     try:
         shutil.rmtree(aside, ignore_errors=True)
+        shutil.rmtree(former, ignore_errors=True)
         aside.mkdir(parents=True)
         arrays = {name: np.ascontiguousarray(value) for name, value in tensors.items()}
         save_file(arrays, aside / _TENSORS)
@@ -80,15 +82,21 @@ def save(
         (aside / _MANIFEST).write_text(json.dumps(manifest, indent=2), "utf-8")
         for name in (_TENSORS, _STATE, _MANIFEST):
             _flush(aside / name)
-        shutil.rmtree(path, ignore_errors=True)
+        # The same step may be saved twice, at an interval and at the end: the first one
+        # is moved away, since a folder cannot be replaced and deleting it takes time.
+        if path.exists():
+            path.rename(former)
         aside.rename(path)
         _flush(folder)
-    except OSError as error:
+    except (OSError, SafetensorError) as error:  # safetensors reports a full disk as its own
         shutil.rmtree(aside, ignore_errors=True)
+        if former.exists() and not path.exists():
+            former.rename(path)
         raise RunError(
-            f"checkpoint {path.name} could not be written ({error.strerror}); the older ones are "
+            f"checkpoint {path.name} could not be written ({error}); the older ones are "
             "whole. Free space or choose another --out, then resume"
         ) from error
+    shutil.rmtree(former, ignore_errors=True)
     fault = verify(path)
     if fault:
         raise RunError(f"checkpoint {path.name} reads back differently ({fault}); check the disk")
@@ -111,8 +119,10 @@ def verify(path: Path) -> str | None:
     """What is wrong with a checkpoint, or None."""
     try:
         manifest = json.loads((path / _MANIFEST).read_text("utf-8"))
-        for name, expected in manifest["files"].items():
-            if _facts(path / name) != expected:
+        if manifest["schema_version"] != SCHEMA_VERSION:
+            return f"schema_version is {manifest['schema_version']}, expected {SCHEMA_VERSION}"
+        for name in (_TENSORS, _STATE):
+            if _facts(path / name) != manifest["files"][name]:
                 return f"{name} does not match the manifest"
     except (OSError, ValueError, KeyError, TypeError) as error:
         return f"{type(error).__name__}: {error}"
