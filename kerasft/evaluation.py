@@ -14,7 +14,7 @@ from kerasft.errors import KerasftError
 from kerasft.recipe import DataSettings, EvalSettings, Overrides, Recipe, load, override
 from kerasft.records import write_json, write_text
 from kerasft.runs import RunFolder, is_run
-from kerasft.tasks import TASKS
+from kerasft.tasks import TASKS, task_row
 from kerasft.versions import versions
 
 
@@ -62,6 +62,7 @@ def evaluate(
     backends.select(backend or recorded or backends.DEFAULT)
     name, source, rows = _rows(resolved, data, split)
     rows = rows[: (resolved.eval.limit if limit is None else limit) or None]
+    rows = [task_row(resolved.task, row) for row in rows]
 
     from kerasft.engine.device import current
     from kerasft.engine.loaded import load_bare, load_run

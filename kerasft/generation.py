@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from queue import SimpleQueue
-from threading import Thread
+from threading import Event, Thread
 from typing import Any
 
 from kerasft.data.examples import encode_prompt
@@ -12,15 +12,19 @@ from kerasft.engine.loaded import LoadedModel
 from kerasft.tasks import TASKS
 
 
-def prompt_row(task: str, prompt: str, context: str = "") -> dict[str, Any]:
-    """A row whose prompt is a text: the question or instruction, and its context."""
-    first, second = TASKS[task].PROMPT_COLUMNS
+def prompt_row(model: LoadedModel, prompt: str, context: str = "") -> dict[str, Any]:
+    """A row whose prompt is a text: the question or instruction, and its context.
+
+    For a template of conversations it is the first message, with the context below it.
+    """
+    if model.template.takes_messages:
+        content = f"{prompt}\n\n{context}" if context.strip() else prompt
+        return {"messages": [{"role": "user", "content": content}]}
+    first, second = TASKS[model.task].PROMPT_COLUMNS
     return {first: prompt, second: context}
 
 
-def prompt_ids(
-    model: LoadedModel, row: Mapping[str, Any] | str
-) -> list[int]:
+def prompt_ids(model: LoadedModel, row: Mapping[str, Any] | str) -> list[int]:
     """What an answer is generated from.
 
     Args:
@@ -51,7 +55,11 @@ def stream(
     # The decoder calls back; a thread turns its calls into an iterator.
     queue: SimpleQueue[str | BaseException | None] = SimpleQueue()
 
+    left = Event()
+
     def push(tokens: list[int | None]) -> None:
+        if left.is_set():
+            raise GeneratorExit
         if tokens[0] is not None:
             queue.put(decoder.push(tokens[0]))
 
@@ -68,12 +76,18 @@ def stream(
         except BaseException as error:
             queue.put(error)
 
-    Thread(target=work, daemon=True).start()
-    while (piece := queue.get()) is not None:
-        if isinstance(piece, BaseException):
-            raise piece
-        yield piece
-    yield decoder.flush()
+    thread = Thread(target=work, daemon=True)
+    thread.start()
+    try:
+        while (piece := queue.get()) is not None:
+            if isinstance(piece, BaseException):
+                raise piece
+            yield piece
+        yield decoder.flush()
+    finally:
+        # A reader that leaves early has the model for itself again.
+        left.set()
+        thread.join()
 
 
 def answer_rows(

@@ -12,7 +12,7 @@ from kerasft.data.examples import Encoded, check_examples, encode_prompt, encode
 from kerasft.data.prompts import Template, template_for
 from kerasft.data.sources import Dataset, load_rows, split_rows
 from kerasft.data.tokens import Tokenizer
-from kerasft.models.sources import load_tokenizer
+from kerasft.models.sources import check_access, load_tokenizer
 from kerasft.recipe import Recipe
 
 
@@ -87,6 +87,7 @@ def prepare(recipe: Recipe, reporter: Reporter) -> Prepared:
         DataError: the rows cannot be used; all faults at once.
         ModelError: the tokenizer cannot be had.
     """
+    check_access(recipe.model.preset)
     with reporter.working(f"Reading {recipe.data.source}"):
         dataset = load_rows(recipe.data, recipe.task)
         train_rows, held_rows = split_rows(dataset, recipe.data)

@@ -40,7 +40,7 @@ class TrainResult:
 
 
 def train(
-    recipe: str | Recipe,
+    recipe: str | Path | Recipe,
     *,
     backend: str = backends.DEFAULT,
     out: str | Path | None = None,
@@ -66,12 +66,12 @@ def train(
         KerasftError: explains itself. Nothing heavy is loaded before recipe, rows and
             output folder have been checked.
     """
-    name = recipe if isinstance(recipe, str) else "recipe"
+    name = "recipe" if isinstance(recipe, Recipe) else Path(recipe).stem
     recipe = _resolved(recipe, settings)
     backends.select(backend)
     reporter = reporter or SilentReporter()
     prepared = prepare(recipe, reporter)
-    run = RunFolder.create(Path(out) if out else None, recipe, Path(name).stem)
+    run = RunFolder.create(Path(out) if out else None, recipe, name)
     return _train(run, prepared, backend, callbacks, reporter, None)
 
 
@@ -118,12 +118,12 @@ def resume(
     return _train(run, prepared, backend, callbacks, reporter, found)
 
 
-def _resolved(recipe: str | Recipe, settings: Mapping[str, Any]) -> Recipe:
+def _resolved(recipe: str | Path | Recipe, settings: Mapping[str, Any]) -> Recipe:
     if isinstance(recipe, Recipe):
         from kerasft.recipe import override
 
         return override(recipe, settings)
-    return load(recipe, settings)
+    return load(str(recipe), settings)
 
 
 def _train(
@@ -179,6 +179,7 @@ class _Session:
         self.finetuner.prepare(recipe.train, prepared.total_steps)
         self.progress = Progress()
         self.samples: list[dict[str, str]] = []
+        self.validations: list[dict[str, float]] = []
         if start is not None:
             self._restore(start)
         run.update_run(
@@ -215,10 +216,9 @@ class _Session:
         from kerasft.engine.device import peak_memory_bytes
 
         settings, progress, prepared = self.recipe.train, self.progress, self.prepared
+        last_step, epoch_steps = prepared.total_steps, prepared.windows.steps_per_epoch
         self._answer("before")
-        log = MetricsLog(
-            self.finetuner, prepared.windows, self.run, progress, self.reporter.step
-        )
+        log = MetricsLog(self.finetuner, prepared.windows, self.run, progress, self.reporter.step)
         own: list[Any] = [log]
         validation = None
         if prepared.validation_windows is not None:
@@ -229,6 +229,10 @@ class _Session:
                 log,
                 every=settings.validate_every,
                 patience=settings.patience,
+                results=self.validations,
+                broken_off=lambda: (
+                    requests.asked and progress.window > 0 and progress.step < last_step
+                ),
                 on_best=self._save_adapter,
                 on_result=self.reporter.validated,
             )
@@ -239,6 +243,7 @@ class _Session:
                 progress,
                 log,
                 every=settings.checkpoint_every,
+                epoch_ends=lambda: progress.window >= epoch_steps or progress.step >= last_step,
                 save=self._save_checkpoint,
                 stop_asked=lambda: requests.asked,
             )
@@ -247,26 +252,26 @@ class _Session:
             [*own, *callbacks],
             model=self.finetuner,
             epochs=settings.epochs,
-            steps=prepared.windows.steps_per_epoch,
+            steps=epoch_steps,
             verbose=0,
         )
-        with self.reporter.training(prepared.total_steps, progress.step):
-            while progress.step < prepared.total_steps and not requests.asked:
+        with self.reporter.training(last_step, progress.step):
+            ended = validation is not None and validation.stopped_early
+            while progress.step < last_step and not (ended or requests.asked):
                 epoch = progress.epoch
                 self.finetuner.fit(
-                    EpochWindows(prepared.windows, progress, prepared.total_steps),
+                    EpochWindows(prepared.windows, progress, last_step),
                     initial_epoch=epoch,
                     epochs=epoch + 1,
                     callbacks=every,
                     verbose=0,
                     shuffle=False,
                 )
-                if self.finetuner.stop_training:
-                    break
+                ended = self.finetuner.stop_training
             every.finish()
         self.finetuner.sync()
         self._save_checkpoint()
-        stopped = requests.asked and progress.step < prepared.total_steps
+        stopped = requests.asked and progress.step < last_step
         if validation is None or progress.best_loss is None:
             self._save_adapter()
         if not stopped:
@@ -282,7 +287,7 @@ class _Session:
             supervised_tokens=progress.supervised_tokens,
             first_loss=lines[0]["loss"] if lines else None,
             last_loss=lines[-1]["loss"] if lines else None,
-            validation=_validation_record(validation, progress),
+            validation=_validation_record(self.validations, progress),
             tokens_per_second=statistics.median(log.rates[1:] or log.rates or [0.0]),
             peak_memory_bytes=peak_memory_bytes(),
             seconds=progress.seconds,
@@ -291,7 +296,7 @@ class _Session:
         if lines:
             from kerasft.plots import loss_plot
 
-            loss_plot(lines, validation.results if validation else [], self.run.plots / "loss.png")
+            loss_plot(lines, self.validations, self.run.plots / "loss.png")
         return TrainResult(self.run, status, why, self.run.record())
 
     def _outcome(self, stopped: bool, validation: Any) -> tuple[str, str]:
@@ -302,6 +307,8 @@ class _Session:
                 f"no better validation loss in {self.recipe.train.patience} validations; the "
                 f"adapter is that of step {self.progress.best_step}"
             )
+        if self.progress.step < self.prepared.total_steps:
+            return "finished", f"a callback ended it after step {self.progress.step}"
         return "finished", ""
 
     def _save_adapter(self) -> None:
@@ -337,6 +344,7 @@ class _Session:
             "progress": self.progress.state(),
             "identity": self.prepared.identity(),
             "samples": self.samples,
+            "validations": self.validations,
         }
         checkpoint.save(
             self.run.checkpoints,
@@ -357,20 +365,18 @@ class _Session:
         self.lora.assign(adapter)
         self.finetuner.restore_training_state(start.tensors)
         self.progress = Progress(**start.state["progress"])
-        if self.progress.window >= self.prepared.windows.steps_per_epoch:
-            self.progress.epoch += 1
-            self.progress.window = 0
         self.samples = start.state["samples"]
+        self.validations = start.state["validations"]
         self.run.keep_metrics(self.progress.step)
         self.reporter.note(f"going on after step {self.progress.step}")
 
     def _answer(self, when: str) -> None:
         """Answers to a few held-out rows, to be read beside each other."""
+        from kerasft.data.prompts import stop_ids
         from kerasft.engine.decode import Decoder
-        from kerasft.engine.loaded import stop_ids
-        from kerasft.tasks import TASKS
+        from kerasft.tasks import TASKS, task_row
 
-        rows = self.prepared.sample_rows
+        rows = [task_row(self.recipe.task, row) for row in self.prepared.sample_rows]
         if not rows or (when == "before" and self.samples):
             return
         tokenizer, template = self.base.tokenizer, self.prepared.template
@@ -396,13 +402,15 @@ class _Session:
                 sample["after"] = text
 
 
-def _validation_record(validation: Any, progress: "Progress") -> dict[str, Any] | None:
-    if validation is None or not validation.results:
+def _validation_record(
+    results: Sequence[Mapping[str, float]], progress: "Progress"
+) -> dict[str, Any] | None:
+    if not results:
         return None
     return {
-        "before": validation.results[0]["loss"] if validation.results[0]["step"] == 0 else None,
-        "last": validation.results[-1]["loss"],
+        "before": results[0]["loss"],
+        "last": results[-1]["loss"],
         "best": progress.best_loss,
         "best_step": progress.best_step,
-        "all": validation.results,
+        "all": results,
     }

@@ -115,7 +115,7 @@ def generate(
     rows = [
         {**optional, **row}
         if isinstance(row, Mapping)
-        else (row if raw else prompt_row(model.task, row, passage))
+        else (row if raw else prompt_row(model, row, passage))
         for row in asked
     ]
     if file is None:

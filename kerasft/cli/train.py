@@ -8,7 +8,7 @@ import click
 
 from kerasft.backend import DEFAULT
 from kerasft.cli.options import backend_option, json_option, recipe_option, set_option
-from kerasft.cli.output import console, number, print_json, table
+from kerasft.cli.output import console, number, print_json, size, table
 from kerasft.recipe import as_settings
 
 if TYPE_CHECKING:
@@ -52,7 +52,9 @@ def train(
     from kerasft.console import RichReporter
 
     if dry_run:
-        plan = training.dry_run(recipe, backend=backend or DEFAULT, **as_settings(overrides))
+        from kerasft.planning import dry_run as planned
+
+        plan = planned(recipe, backend=backend or DEFAULT, **as_settings(overrides))
         _print_plan(plan, as_json)
         return
     reporter = RichReporter(console(stderr=True))
@@ -107,11 +109,18 @@ def _print_plan(plan: Mapping[str, Any], as_json: bool) -> None:
     if as_json:
         print_json(plan)
         return
-    rows = [[key.replace("_", " "), _cell(value)] for key, value in plan.items()]
+    rows = [
+        [key.removesuffix("_bytes").replace("_", " "), _cell(value, key.endswith("_bytes"))]
+        for key, value in plan.items()
+        if key != "recipe"
+    ]
+    click.echo(plan["recipe"])
     console().print(table("", ["", ""], rows))
 
 
-def _cell(value: Any) -> str:
+def _cell(value: Any, is_size: bool = False) -> str:
+    if is_size and value:
+        return size(value)
     if isinstance(value, Mapping):
         return ", ".join(f"{key} {_cell(inner)}" for key, inner in value.items())
     return number(value) if value is None or isinstance(value, (int, float)) else str(value)

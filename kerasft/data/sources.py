@@ -131,6 +131,13 @@ def key_of(row: Mapping[str, Any]) -> str:
     return "\x1f".join(" ".join(text.split()).casefold() for text in asked)
 
 
+def is_remote(settings: DataSettings) -> bool:
+    """Whether the rows come from the Hugging Face Hub: neither generated nor a path."""
+    path = Path(settings.source).expanduser()
+    looks_local = path.exists() or path.suffix.lower() in SUFFIXES
+    return settings.source != "synth" and not looks_local and bool(ID.match(settings.source))
+
+
 def _records(settings: DataSettings, task: str, faults: list[str]) -> Iterator[Record]:
     source = settings.source
     path = Path(source).expanduser()
@@ -141,13 +148,13 @@ def _records(settings: DataSettings, task: str, faults: list[str]) -> Iterator[R
             yield from read_file(file, faults)
     elif path.exists():
         yield from read_file(path, faults)
-    elif path.suffix.lower() in SUFFIXES or not ID.match(source):
+    elif is_remote(settings):
+        yield from read_hub(settings)
+    else:
         raise DataError(
             f"data.source: there is no file or folder {source!r}; expected one, a Hugging Face "
             "dataset id such as owner/name, or synth"
         )
-    else:
-        yield from read_hub(settings)
 
 
 def _generated(settings: DataSettings, task: str) -> Iterator[Record]:

@@ -19,6 +19,9 @@ from kerasft.engine.finetuner import FineTuner
 from kerasft.errors import RunError
 from kerasft.runs import RunFolder
 
+STEP_METRICS = ("loss", "accuracy", "learning_rate", "gradient_norm")
+"""What a step gives back, in the order of metrics.jsonl."""
+
 
 @dataclass
 class Progress:
@@ -61,9 +64,7 @@ class EpochWindows(keras.utils.PyDataset):
         self._source = source
         self._epoch = progress.epoch
         self._offset = progress.window
-        self._length = min(
-            source.steps_per_epoch - progress.window, last_step - progress.step
-        )
+        self._length = min(source.steps_per_epoch - progress.window, last_step - progress.step)
 
     def __len__(self) -> int:
         return self._length
@@ -149,12 +150,20 @@ class MetricsLog(keras.callbacks.Callback):
         self._write()
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        self.finetuner.flush()
-        self._write()
+        self.flush()
         if self.progress.window >= self.source.steps_per_epoch:
             self.progress.epoch, self.progress.window = epoch + 1, 0
         if logs is not None:
             logs.update(self.finetuner.latest)
+
+    def flush(self) -> None:
+        """Write the numbers of every step so far.
+
+        Raises:
+            RunError: a loss or a gradient norm is not finite.
+        """
+        self.finetuner.flush()
+        self._write()
 
     def pause(self, seconds: float) -> None:
         """Leave time that was not spent in steps out of the count."""
@@ -174,7 +183,7 @@ class MetricsLog(keras.callbacks.Callback):
             lines.append(
                 {
                     "step": step,
-                    **metrics,
+                    **{name: metrics[name] for name in STEP_METRICS},
                     "tokens": tokens,
                     "supervised_tokens": supervised,
                     "tokens_per_second": tokens / each,
@@ -205,6 +214,8 @@ class Validation(keras.callbacks.Callback):
         log: whose clock pauses meanwhile.
         every: optimizer steps between validations; 0 for the end of each epoch.
         patience: validations without a better loss before the run stops; 0 never stops.
+        results: `step`, `loss` and `accuracy` of each validation so far; added to here.
+        broken_off: whether the epoch that ends was left in its middle, to be resumed.
         on_best: called when the loss is the lowest so far.
         on_result: called with step and result.
     """
@@ -218,23 +229,30 @@ class Validation(keras.callbacks.Callback):
         *,
         every: int,
         patience: int,
+        results: list[dict[str, float]],
+        broken_off: Callable[[], bool],
         on_best: Callable[[], None],
         on_result: Callable[[int, Mapping[str, float]], None],
     ) -> None:
         super().__init__()
-        self.results: list[dict[str, float]] = []
-        self.stopped_early = False
+        self.results = results
         self._finetuner = finetuner
         self._source = source
         self._progress = progress
         self._log = log
         self._every = every
         self._patience = patience
+        self._broken_off = broken_off
         self._on_best = on_best
         self._on_result = on_result
 
+    @property
+    def stopped_early(self) -> bool:
+        """Whether patience is at its end."""
+        return bool(self._patience) and self._progress.worse >= self._patience
+
     def on_train_begin(self, logs: Mapping[str, Any] | None = None) -> None:
-        if self._progress.step == 0:
+        if self._progress.step == 0 and not self.results:
             self._validate(start=True)
 
     def on_train_batch_end(self, batch: int, logs: Mapping[str, Any] | None = None) -> None:
@@ -242,13 +260,16 @@ class Validation(keras.callbacks.Callback):
             self._validate()
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        if not self.results or self.results[-1]["step"] != self._progress.step:
+        # A validation where a run happens to be interrupted would make it another run.
+        if not self._broken_off() and self.results[-1]["step"] != self._progress.step:
             self._validate()
         if logs is not None:
             logs["val_loss"] = self.results[-1]["loss"]
             logs["val_accuracy"] = self.results[-1]["accuracy"]
 
     def _validate(self, start: bool = False) -> None:
+        # A loss that is not finite ends the run before its adapter could pass for the best.
+        self._log.flush()
         began = time.monotonic()
         self._finetuner.sync()
         windows = (
@@ -267,8 +288,7 @@ class Validation(keras.callbacks.Callback):
                 self._on_best()
             else:
                 self._progress.worse += 1
-                if self._patience and self._progress.worse >= self._patience:
-                    self.stopped_early = True
+                if self.stopped_early:
                     self._finetuner.stop_training = True
         self._log.pause(time.monotonic() - began)
 
@@ -276,11 +296,15 @@ class Validation(keras.callbacks.Callback):
 class Checkpoints(keras.callbacks.Callback):
     """Saves every so many steps, and ends the run when it is asked to.
 
+    A checkpoint that falls on the end of an epoch is written after its validation, which
+    a resumed run would not do again.
+
     Args:
         finetuner: what is stopped.
         progress: the count of steps.
         log: whose clock pauses meanwhile.
         every: optimizer steps between checkpoints; 0 for none on the way.
+        epoch_ends: whether this was the last step before `on_epoch_end`.
         save: writes one.
         stop_asked: whether the run should end after this step.
     """
@@ -292,6 +316,7 @@ class Checkpoints(keras.callbacks.Callback):
         log: MetricsLog,
         *,
         every: int,
+        epoch_ends: Callable[[], bool],
         save: Callable[[], None],
         stop_asked: Callable[[], bool],
     ) -> None:
@@ -300,13 +325,27 @@ class Checkpoints(keras.callbacks.Callback):
         self._progress = progress
         self._log = log
         self._every = every
+        self._epoch_ends = epoch_ends
         self._save = save
         self._stop_asked = stop_asked
+        self._due = False
 
     def on_train_batch_end(self, batch: int, logs: Mapping[str, Any] | None = None) -> None:
         if self._stop_asked():
             self._finetuner.stop_training = True
         elif self._every and self._progress.step % self._every == 0:
-            began = time.monotonic()
-            self._save()
-            self._log.pause(time.monotonic() - began)
+            self._due = True
+            if not self._epoch_ends():
+                self._write()
+
+    def on_epoch_end(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
+        if self._due:
+            self._write()
+
+    def _write(self) -> None:
+        # The metrics go first: those that a checkpoint is ahead of would be lost with a kill.
+        self._log.flush()
+        began = time.monotonic()
+        self._save()
+        self._due = False
+        self._log.pause(time.monotonic() - began)

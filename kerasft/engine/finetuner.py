@@ -93,7 +93,8 @@ class FineTuner(_Step, keras.Model):
             was due, else those of the last flush.
         """
         self._pending.append(metrics)
-        due = time.monotonic() - self._flushed_at >= FLUSH_SECONDS
+        # Callbacks read `loss` after the first step too, so that one is not kept waiting.
+        due = not self.latest or time.monotonic() - self._flushed_at >= FLUSH_SECONDS
         if due or len(self._pending) >= MAX_PENDING:
             self.flush()
         return self.latest

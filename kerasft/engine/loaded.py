@@ -7,7 +7,7 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from kerasft.data.prompts import EOS, Template
+from kerasft.data.prompts import Template, stop_ids
 from kerasft.data.tokens import Tokenizer
 from kerasft.engine.decode import Decoder, Sampling
 from kerasft.engine.device import resolve_dtype
@@ -92,7 +92,7 @@ class LoadedModel:
         """
         from kerasft.generation import prompt_row, stream
 
-        row = prompt_row(self.task, prompt, context)
+        row = prompt_row(self, prompt, context)
         pieces = stream(self, row, max_new_tokens=max_new_tokens, sampling=sampling)
         return "".join(pieces).strip()
 
@@ -103,14 +103,6 @@ class LoadedModel:
         return self.decoder.generate(
             prompt_ids, max_new_tokens=max_new_tokens, stop_ids=stop_ids, sampling=Sampling()
         )
-
-
-def stop_ids(template: Template, tokenizer: Tokenizer) -> list[int]:
-    """Token ids of a template's stop markers; `<eos>` is the tokenizer's own EOS."""
-    return [
-        tokenizer.eos_id if marker == EOS else tokenizer.special_ids[marker]
-        for marker in template.stop_markers
-    ]
 
 
 def load_run(path: str | Path, *, dtype: str | None = None) -> LoadedModel:
@@ -141,9 +133,7 @@ def with_adapter(folder: Path, *, dtype: str | None = None) -> LoadedModel:
     return _loaded(base, Template.from_dict(info.template), dtype or info.dtype, lora, info)
 
 
-def load_bare(
-    preset: str, template: Template, task: str, *, dtype: str = "auto"
-) -> LoadedModel:
+def load_bare(preset: str, template: Template, task: str, *, dtype: str = "auto") -> LoadedModel:
     """A base model without an adapter, prompted by the template of a task."""
     dtype = resolve_dtype(dtype)
     return _loaded(load_base(preset, dtype=dtype), template, dtype, None, None, task)

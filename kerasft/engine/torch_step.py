@@ -9,21 +9,23 @@ from keras.src.backend.torch.core import get_device
 
 from kerasft.engine.torch_loss import fused_linear_cross_entropy
 
+POSITIONS_STEP = 32
+"""Numbers of gathered positions are multiples of this, to keep the shapes few."""
+
 
 class TorchStep:
     """The step of `FineTuner` on torch."""
 
     def train_step(self, data: Mapping[str, torch.Tensor]) -> dict[str, float]:
         """Gradients of one window, clipped and applied."""
-        window = _to_device(data)
+        micros, supervised = _micro_batches(data)
         variables = self.trainable_variables
         for variable in variables:
             variable.value.grad = None
-        supervised = window["weights"].sum().clamp(min=1)
-        loss_sum = torch.zeros((), device=supervised.device)
-        correct = torch.zeros((), device=supervised.device)
-        for micro in range(window["token_ids"].shape[0]):
-            loss, right = self._sums({name: value[micro] for name, value in window.items()}, True)
+        loss_sum = torch.zeros((), device=get_device())
+        correct = torch.zeros((), device=get_device())
+        for micro in micros:
+            loss, right = self._sums(micro, True)
             (loss / supervised).backward()
             loss_sum += loss.detach()
             correct += right
@@ -48,13 +50,12 @@ class TorchStep:
 
     def validation_sums(self, window: Mapping[str, np.ndarray]) -> tuple[Any, Any, Any]:
         """Sums over a window: token losses, right tokens, supervised tokens."""
-        data = _to_device(window)
-        sums = torch.zeros(2, device=data["weights"].device)
+        micros, supervised = _micro_batches(window)
+        sums = torch.zeros(2, device=get_device())
         with torch.no_grad():
-            for micro in range(data["token_ids"].shape[0]):
-                part = {name: value[micro] for name, value in data.items()}
-                sums += torch.stack(self._sums(part, False))
-        return sums[0], sums[1], data["weights"].sum()
+            for micro in micros:
+                sums += torch.stack(self._sums(micro, False))
+        return sums[0], sums[1], supervised
 
     def _sums(
         self, micro: Mapping[str, torch.Tensor], training: bool
@@ -71,12 +72,20 @@ class TorchStep:
         )
 
 
-def _to_device(window: Mapping[str, Any]) -> dict[str, torch.Tensor]:
+def _micro_batches(window: Mapping[str, Any]) -> tuple[list[dict[str, torch.Tensor]], float]:
+    """The micro-batches of a window on the device, and its supervised tokens.
+
+    Layers that run eagerly take any shape, so the padding of the gathered positions is
+    cut off again, up to a multiple of `POSITIONS_STEP`.
+    """
     device = get_device()
-    moved = {
-        name: torch.as_tensor(value).to(device, non_blocking=True)
-        for name, value in window.items()
-    }
-    for name in ("positions", "targets"):
-        moved[name] = moved[name].long()
-    return moved
+    data = {name: torch.as_tensor(value) for name, value in window.items()}
+    micros = []
+    for index, weights in enumerate(data["weights"]):
+        used = max(int((weights > 0).sum()), 1)
+        used = min(-(-used // POSITIONS_STEP) * POSITIONS_STEP, len(weights))
+        micro = {name: data[name][index] for name in ("token_ids", "padding_mask")}
+        micro |= {name: data[name][index, :used] for name in ("positions", "targets", "weights")}
+        micro = {name: value.to(device, non_blocking=True) for name, value in micro.items()}
+        micros.append({**micro, **{name: micro[name].long() for name in ("positions", "targets")}})
+    return micros, max(float(data["weights"].sum()), 1.0)

@@ -25,8 +25,12 @@ _HUB_FILES = (
 _TIMEOUT_SECONDS = 30
 
 
-def kaggle_folder(preset: str) -> Path:
+def kaggle_folder(preset: str, file: str | None = None) -> Path:
     """The folder of a KerasHub preset name or a `kaggle://` handle, downloaded if needed.
+
+    Args:
+        preset: the name or handle.
+        file: fetch this file alone, and give its path.
 
     Raises:
         ModelError: it cannot be downloaded; says where to accept the licence and log in.
@@ -36,7 +40,7 @@ def kaggle_folder(preset: str) -> Path:
 
     handle = kaggle_handle(preset)
     try:
-        return Path(kagglehub.model_download(handle))
+        return Path(kagglehub.model_download(handle, path=file))
     except KaggleApiHTTPError as error:
         status = error.response.status_code if error.response is not None else None
         reason = {
@@ -104,10 +108,14 @@ def hugging_face_page(preset: str) -> str:
     return "https://huggingface.co/" + _repository(preset)[0]
 
 
-def hugging_face_folder(preset: str) -> tuple[Path, str]:
+def hugging_face_folder(
+    preset: str, patterns: tuple[str, ...] = _HUB_FILES
+) -> tuple[Path, str]:
     """The folder of `hf://org/name[@revision]` and its commit, downloaded if needed.
 
-    Only configs, tokenizers and weights without code are fetched.
+    Args:
+        preset: the handle.
+        patterns: what is fetched: configs, tokenizers and weights without code.
 
     Raises:
         ModelError: it cannot be downloaded; says where to accept the licence and log in.
@@ -120,7 +128,7 @@ def hugging_face_folder(preset: str) -> tuple[Path, str]:
         folder = huggingface_hub.snapshot_download(
             repository,
             revision=revision,
-            allow_patterns=list(_HUB_FILES),
+            allow_patterns=list(patterns),
             etag_timeout=_TIMEOUT_SECONDS,
         )
         return Path(folder), Path(folder).name

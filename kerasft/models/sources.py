@@ -118,6 +118,19 @@ def load_base(preset: str, *, dtype: str) -> BaseModel:
     )
 
 
+def check_access(preset: str) -> None:
+    """Fetch the config of a remote base, so that a missing login is known before the rest.
+
+    Raises:
+        ModelError: it cannot be had; names the licence page and the command to log in.
+    """
+    source = describe_base(preset).source
+    if source == "kaggle":
+        downloads.kaggle_folder(preset, file="config.json")
+    elif source == "hugging_face":
+        downloads.hugging_face_folder(preset, ("config.json",))
+
+
 def load_tokenizer(preset: str) -> Tokenizer:
     """The tokenizer of a base model, without its weights.
 
