@@ -74,7 +74,8 @@ def save(
         shutil.rmtree(aside, ignore_errors=True)
         shutil.rmtree(former, ignore_errors=True)
         aside.mkdir(parents=True)
-        arrays = {name: np.ascontiguousarray(value) for name, value in tensors.items()}
+        # `ascontiguousarray` would make the optimizer's scalar count a vector.
+        arrays = {name: np.asarray(value, order="C") for name, value in tensors.items()}
         save_file(arrays, aside / _TENSORS)
         (aside / _STATE).write_text(json.dumps(dict(state)), "utf-8")
         files = {name: _facts(aside / name) for name in (_TENSORS, _STATE)}
