@@ -247,9 +247,9 @@ def _scores(facts: Facts) -> str:
 
 
 def _intervals(result: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, ...]]:
-    """Rows for every rate or mean with an interval, however deep in a result."""
+    """Rows for every rate or mean with an interval, those of parts of the rows left out."""
     for key, value in result.items():
-        if not isinstance(value, Mapping):
+        if not isinstance(value, Mapping) or key.startswith("by_"):
             continue
         name = f"{path}{key}"
         centre = value.get("rate", value.get("mean"))

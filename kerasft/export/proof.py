@@ -33,6 +33,11 @@ class Bound:
         return min(self.absolute, self.largest * logit_range)
 
 
+# What rounding the merged weights costs was measured with adapters of random numbers on all
+# linear layers, as the largest and the mean difference over the range. bfloat16: tiny random
+# models of the four families up to 4.8 % and 0.18 %, Gemma 3 270M 2.1 % and 0.15 %. float16:
+# tiny models up to 0.40 % and 0.020 %. float32: 2.3e-4 logits on Gemma 3 270M, 2.5e-5 on tiny
+# ones. The bounds are two to four times that.
 BOUNDS = {
     "float32": Bound(
         largest=1.0,

@@ -43,7 +43,11 @@ def facts() -> Facts:
         scores={
             "held-out": {
                 "rows": 50,
-                "tuned": {"valid_sql": proportion(40, 50), "rouge_l": mean([0.5, 0.75])},
+                "tuned": {
+                    "valid_sql": proportion(40, 50),
+                    "rouge_l": mean([0.5, 0.75]),
+                    "by_difficulty": {"easy": {"valid_sql": proportion(9, 9)}},
+                },
             }
         },
         written={"dtype": "bfloat16", "parameters": 268_098_176},
@@ -83,6 +87,7 @@ def test_the_numbers_are_those_of_the_run_and_the_proof(facts):
         "{question}",
     ):
         assert part in text, part
+    assert "by_difficulty" not in text
 
 
 def test_without_a_proof_the_card_says_so(facts):
