@@ -237,19 +237,18 @@ class _Session:
                 on_result=self.reporter.validated,
             )
             own.append(validation)
-        own.append(
-            Checkpoints(
-                self.finetuner,
-                progress,
-                log,
-                every=settings.checkpoint_every,
-                epoch_ends=lambda: progress.window >= epoch_steps or progress.step >= last_step,
-                save=self._save_checkpoint,
-                stop_asked=lambda: requests.asked,
-            )
+        # The user's see the validation, and a checkpoint has what they changed.
+        checkpoints = Checkpoints(
+            self.finetuner,
+            progress,
+            log,
+            every=settings.checkpoint_every,
+            epoch_ends=lambda: progress.window >= epoch_steps or progress.step >= last_step,
+            save=self._save_checkpoint,
+            stop_asked=lambda: requests.asked,
         )
         every = RunCallbacks(
-            [*own, *callbacks],
+            [*own, *callbacks, checkpoints],
             model=self.finetuner,
             epochs=settings.epochs,
             steps=epoch_steps,

@@ -1,9 +1,15 @@
 """One backend a test process: `pytest --backend torch` (the default) or `jax`."""
 
+from __future__ import annotations
+
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+
+if TYPE_CHECKING:
+    from tests.small import TinyRun
 
 GATES = {
     "slow": "takes minutes; give --slow",
@@ -21,6 +27,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     # Keras reads the variable at its import, so it must be set before any test module.
     os.environ["KERAS_BACKEND"] = config.getoption("--backend")
+    # Tests compile the same small functions again and again; JAX would keep slow ones only.
+    os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -40,7 +48,7 @@ def shared_data() -> Path:
     """Real data sets beside the checkout; not part of the repository."""
     folder = Path(__file__).parents[2] / "shared" / "data"
     if not folder.is_dir():
-        pytest.skip(f"no data sets at ../shared/data beside the checkout")
+        pytest.skip("no data sets at ../shared/data beside the checkout")
     return folder
 
 
@@ -48,3 +56,11 @@ def shared_data() -> Path:
 def tiny_gemma3() -> Path:
     """The tiny random Gemma 3 that the repository holds, in Hugging Face format."""
     return Path(__file__).parents[1] / "weights" / "tiny-gemma3"
+
+
+@pytest.fixture(scope="session")
+def tiny_run(tmp_path_factory: pytest.TempPathFactory, backend: str) -> TinyRun:
+    """A finished run on the tiny Gemma, shared by the tests that only read it."""
+    from tests.small import train_tiny
+
+    return train_tiny(tmp_path_factory.mktemp("tiny"), backend)
