@@ -24,7 +24,9 @@ def loss_plot(
     figure = Figure(figsize=(7, 4), dpi=120, layout="constrained")
     axes = figure.add_subplot()
     axes.plot(steps, losses, color="#9ab8d8", linewidth=0.8, label="training, each step")
-    axes.plot(steps, running_mean(losses), color="#1f5a99", linewidth=1.8, label="running mean")
+    decay = max(0.9, 1 - 20 / len(losses))
+    mean = running_mean(losses, decay)
+    axes.plot(steps, mean, color="#1f5a99", linewidth=1.8, label="running mean")
     if validations:
         axes.plot(
             [entry["step"] for entry in validations],
@@ -45,7 +47,7 @@ def loss_plot(
     aside.replace(path)
 
 
-def running_mean(values: Sequence[float], decay: float = 0.9) -> list[float]:
+def running_mean(values: Sequence[float], decay: float) -> list[float]:
     """Exponential mean, corrected for its start: the first value is the first mean."""
     means, total, weight = [], 0.0, 0.0
     for value in values:
