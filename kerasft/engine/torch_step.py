@@ -18,7 +18,8 @@ class TorchStep:
 
     def train_step(self, data: Mapping[str, torch.Tensor]) -> dict[str, float]:
         """Gradients of one window, clipped and applied."""
-        micros, supervised = _micro_batches(data)
+        micros, tokens = _micro_batches(data)
+        supervised = max(tokens, 1.0)
         variables = self.trainable_variables
         for variable in variables:
             variable.value.grad = None
@@ -88,4 +89,4 @@ def _micro_batches(window: Mapping[str, Any]) -> tuple[list[dict[str, torch.Tens
         micro |= {name: data[name][index, :used] for name in ("positions", "targets", "weights")}
         micro = {name: value.to(device, non_blocking=True) for name, value in micro.items()}
         micros.append({**micro, **{name: micro[name].long() for name in ("positions", "targets")}})
-    return micros, max(float(data["weights"].sum()), 1.0)
+    return micros, float(data["weights"].sum())

@@ -50,12 +50,10 @@ def random_b(tensors: Mapping[str, np.ndarray], size: float = 0.3) -> dict[str, 
     }
 
 
-def small_tuner(
-    *, layers: int = 1, family: str = "gemma", moved: bool = True, **settings: Any
-) -> FineTuner:
-    """A `FineTuner` over a tiny model of few blocks; `settings` are the adapter's."""
-    causal_lm = small_model(family, num_layers=layers)
-    lora = with_lora(causal_lm, family, moved=moved, **settings)
+def small_tuner(*, moved: bool = True, **settings: Any) -> FineTuner:
+    """A `FineTuner` over a Gemma of one block; `settings` are the adapter's."""
+    causal_lm = small_model("gemma", num_layers=1)
+    lora = with_lora(causal_lm, "gemma", moved=moved, **settings)
     return FineTuner(causal_lm.backbone, lora, chunk_bytes=4 * VOCABULARY * 20)
 
 

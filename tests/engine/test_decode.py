@@ -1,0 +1,211 @@
+"""Decoding with a cache, held against full forward passes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from kerasft.engine.decode import LENGTH_STEP, Decoder, Sampling, sample
+from kerasft.models.families import FAMILIES
+from tests.engine.tuning import with_lora
+from tests.tiny import VOCABULARY, WINDOW, keras_logits, tiny_causal_lm
+
+pytestmark = pytest.mark.keras
+
+NEW = 2 * WINDOW
+LENGTHS = (3 * WINDOW, 1, WINDOW - 1)
+
+
+class Subject:
+    """A tiny model with an adapter on it, and its decoder."""
+
+    def __init__(self, family: str) -> None:
+        self.causal_lm = tiny_causal_lm(family)
+        self.lora = with_lora(self.causal_lm, family)
+        self.decoder = Decoder(self.causal_lm, FAMILIES[family], self.lora)
+
+    def greedy(self, prompts: list[list[int]], new: int = NEW, **options: Any) -> list[list[int]]:
+        options = {"stop_ids": [], **options}
+        return self.decoder.generate(prompts, max_new_tokens=new, **options)
+
+
+@pytest.fixture(scope="module")
+def gemma() -> Subject:
+    return Subject("gemma")
+
+
+def prompts(lengths: tuple[int, ...] = LENGTHS) -> list[list[int]]:
+    random = np.random.default_rng(11)
+    return [[2, *random.integers(4, VOCABULARY, length - 1).tolist()] for length in lengths]
+
+
+def assert_greedy(causal_lm: Any, given: list[list[int]], answers: list[list[int]]) -> None:
+    """Each token is the argmax of a full forward pass over everything before it.
+
+    One pass over all of it has them all, since a position does not see later ones: for the
+    same reason the padding on the right counts for nothing.
+    """
+    rows = np.zeros((len(given), LENGTH_STEP + WINDOW), np.int32)
+    for row, prompt, answer in zip(rows, given, answers, strict=True):
+        row[: len(prompt) + len(answer)] = prompt + answer
+    for logits, prompt, answer in zip(keras_logits(causal_lm, rows), given, answers, strict=True):
+        for step, token in enumerate(answer):
+            found = logits[len(prompt) + step - 1]
+            assert found[token] >= found.max() - 1e-4, f"step {step}: {token}"
+
+
+@pytest.mark.parametrize("family", list(FAMILIES))
+def test_greedy_is_the_argmax_of_full_passes(family):
+    """Rows of mixed lengths, from one token to past the sliding window."""
+    subject, given = Subject(family), prompts()
+    together = subject.greedy(given)
+    assert [len(answer) for answer in together] == [NEW] * len(given)
+    assert len({token for answer in together for token in answer}) > 3
+    assert_greedy(subject.causal_lm, given, together)
+    assert together == [subject.greedy([prompt])[0] for prompt in given]
+
+
+def test_the_adapter_is_switched_off_and_on(gemma):
+    """It is a Python flag: neither state may be answered with the other's function."""
+    given = prompts()
+    adapted = gemma.greedy(given)
+    with gemma.lora.disabled():
+        base = gemma.greedy(given)
+        assert_greedy(gemma.causal_lm, given, base)
+    assert base != adapted
+    assert gemma.greedy(given) == adapted
+
+
+def test_prompt_and_answer_may_pass_the_padded_length(gemma):
+    given = prompts((LENGTH_STEP - 3, LENGTH_STEP, LENGTH_STEP + 1))
+    answers = gemma.greedy(given, new=6)
+    assert [len(answer) for answer in answers] == [6] * 3
+    assert_greedy(gemma.causal_lm, given, answers)
+
+
+def test_sequence_logits_are_the_models(gemma):
+    tokens = np.array(prompts((LENGTH_STEP + WINDOW,) * 3), np.int32)
+    found = gemma.decoder.sequence_logits(tokens)
+    np.testing.assert_allclose(found, keras_logits(gemma.causal_lm, tokens), atol=1e-5)
+    assert found.dtype == np.float32
+
+
+def test_new_adapter_values_are_seen(gemma):
+    given, before = prompts(), gemma.lora.tensors()
+    answer = gemma.greedy(given)
+    gemma.lora.assign({name: -value for name, value in before.items()} | _doubled_b(before))
+    other = gemma.greedy(given)
+    assert_greedy(gemma.causal_lm, given, other)
+    gemma.lora.assign(before)
+    assert other != answer and gemma.greedy(given) == answer
+
+
+def _doubled_b(tensors: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    return {name: 2 * value for name, value in tensors.items() if name.endswith("/b")}
+
+
+def test_a_row_ends_before_its_stop_token(gemma):
+    given = prompts()
+    free = gemma.greedy(given)
+    stop = free[0][5]
+    stopped = gemma.greedy(given, stop_ids=[stop, VOCABULARY - 1])
+    for answer, whole in zip(stopped, free, strict=True):
+        ends = [i for i, token in enumerate(whole) if token in (stop, VOCABULARY - 1)]
+        assert answer == whole[: ends[0] if ends else None]
+    assert len(stopped[0]) <= 5
+
+
+def test_a_stop_token_inside_a_prompt_stops_nothing(gemma):
+    given = prompts()
+    answer = gemma.greedy(given)
+    unused = next(i for i in range(4, VOCABULARY) if all(i not in row for row in answer))
+    given[0][10] = given[2][3] = unused
+    answer = gemma.greedy(given)
+    if all(unused not in row for row in answer):
+        assert gemma.greedy(given, stop_ids=[unused]) == answer
+
+
+@pytest.mark.parametrize("new", [0, 1, 3])
+def test_new_tokens_are_counted_exactly(gemma, new):
+    assert [len(answer) for answer in gemma.greedy(prompts(), new=new)] == [new] * len(LENGTHS)
+
+
+def test_the_stream_is_the_result(gemma):
+    given = prompts()
+    free = gemma.greedy(given)
+    steps: list[list[int | None]] = []
+    stop = free[1][4]
+    answers = gemma.greedy(given, stop_ids=[stop], on_tokens=steps.append)
+    streamed = [[step[row] for step in steps if step[row] is not None] for row in range(3)]
+    assert streamed == answers
+    assert all(step[0] is None for step in steps[: LENGTHS[0] - 1])
+
+
+def test_it_ends_when_every_row_has_ended(gemma):
+    (free,) = gemma.greedy(prompts((5,)))
+    steps: list[list[int | None]] = []
+    gemma.greedy(prompts((5,)), stop_ids=[free[0]], on_tokens=steps.append)
+    assert steps == [[None]]
+
+
+def test_drawing_is_reproducible_by_its_seed(gemma):
+    given = prompts()
+
+    def drawn(seed: int) -> list[list[int]]:
+        return gemma.greedy(given, sampling=Sampling(temperature=1.5, seed=seed))
+
+    assert drawn(1) == drawn(1)
+    assert drawn(1) != drawn(2)
+    assert drawn(1) != gemma.greedy(given)
+
+
+def test_one_of_the_likeliest_is_greedy(gemma):
+    given = prompts()
+    answer = gemma.greedy(given)
+    assert gemma.greedy(given, sampling=Sampling(temperature=2.0, top_k=1)) == answer
+    assert gemma.greedy(given, sampling=Sampling(temperature=0.7, top_p=1e-9)) == answer
+
+
+LOGITS = np.log(np.array([[0.1, 0.5, 0.05, 0.35]], np.float32))
+
+
+def draws(sampling: Sampling, logits: np.ndarray = LOGITS, count: int = 4000) -> np.ndarray:
+    """How often each token is drawn, as a share."""
+    random = np.random.default_rng(0)
+    found = sample(np.repeat(logits, count, axis=0), sampling, random)
+    assert found.shape == (count,) and found.dtype == np.int32
+    return np.bincount(found, minlength=logits.shape[1]) / count
+
+
+@pytest.mark.parametrize(
+    ("sampling", "expected"),
+    [
+        (Sampling(temperature=1.0), [0.1, 0.5, 0.05, 0.35]),
+        (Sampling(temperature=1.0, top_k=2), [0, 0.5 / 0.85, 0, 0.35 / 0.85]),
+        (Sampling(temperature=1.0, top_k=99), [0.1, 0.5, 0.05, 0.35]),
+        # The smallest set that reaches top_p: 0.5 alone, then 0.5 + 0.35, then + 0.1.
+        (Sampling(temperature=1.0, top_p=0.49), [0, 1, 0, 0]),
+        (Sampling(temperature=1.0, top_p=0.51), [0, 0.5 / 0.85, 0, 0.35 / 0.85]),
+        (Sampling(temperature=1.0, top_p=0.84), [0, 0.5 / 0.85, 0, 0.35 / 0.85]),
+        (Sampling(temperature=1.0, top_p=0.86), [0.1 / 0.95, 0.5 / 0.95, 0, 0.35 / 0.95]),
+        # top_k first, then top_p over what is left: 0.5 / 0.85 = 0.588.
+        (Sampling(temperature=1.0, top_k=2, top_p=0.55), [0, 1, 0, 0]),
+        (Sampling(temperature=0.5), np.square([0.1, 0.5, 0.05, 0.35]) / 0.385),
+    ],
+)
+def test_tokens_are_drawn_from_what_is_kept(sampling, expected):
+    np.testing.assert_allclose(draws(sampling), expected, atol=0.03)
+    assert ((draws(sampling) > 0) == (np.array(expected) > 0)).all()
+
+
+def test_large_logits_do_not_overflow():
+    far = np.array([[1e4, 1e4, -1e4]], np.float32)
+    np.testing.assert_allclose(draws(Sampling(temperature=0.1), far), [0.5, 0.5, 0], atol=0.03)
+
+
+def test_rows_are_drawn_apart():
+    logits = np.log(np.array([[1, 1e-9, 1e-9], [1e-9, 1e-9, 1]], np.float32))
+    found = sample(logits, Sampling(temperature=1.0), np.random.default_rng(0))
+    assert found.tolist() == [0, 2]
