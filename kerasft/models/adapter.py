@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from pydantic import ValidationError
 
 from kerasft.errors import AdapterError, collected
 from kerasft.models.families.base import Family
@@ -23,6 +24,9 @@ SCHEMA_VERSION = 1
 WEIGHTS = "adapter.safetensors"
 DESCRIPTION = "adapter.json"
 _FIELDS = ("preset", "base_id", "fingerprint", "family", "dtype", "task", "template", "lora")
+
+_KEEPS_BASE = (True, False, "gaussian", "orthogonal", "eva", "mica")
+"""PEFT's ways to draw A and B that leave the base as it is; PiSSA and others subtract."""
 
 
 @dataclass(frozen=True)
@@ -60,17 +64,27 @@ def save(folder: Path, tensors: Mapping[str, np.ndarray], info: AdapterInfo) -> 
         folder: replaced as a whole if it is there.
         tensors: `PATH/a` and `PATH/b` float32, as `Lora.tensors` gives them.
         info: goes into adapter.json.
+
+    Raises:
+        AdapterError: it cannot be written; what was there before stays.
     """
+    from safetensors import SafetensorError
     from safetensors.numpy import save_file
 
     aside = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
-    shutil.rmtree(aside, ignore_errors=True)
-    aside.mkdir(parents=True)
-    save_file(
-        {name: np.ascontiguousarray(value) for name, value in tensors.items()}, aside / WEIGHTS
-    )
+    arrays = {name: np.ascontiguousarray(value) for name, value in tensors.items()}
     description = {**asdict(info), "lora": info.lora.model_dump()}
-    (aside / DESCRIPTION).write_text(json.dumps(description, indent=2, ensure_ascii=False), "utf-8")
+    try:
+        shutil.rmtree(aside, ignore_errors=True)
+        aside.mkdir(parents=True)
+        save_file(arrays, aside / WEIGHTS)
+        text = json.dumps(description, indent=2, ensure_ascii=False)
+        (aside / DESCRIPTION).write_text(text, "utf-8")
+    except (OSError, SafetensorError) as error:  # safetensors reports a full disk as its own
+        shutil.rmtree(aside, ignore_errors=True)
+        raise AdapterError(
+            f"{folder} could not be written ({error}); free space, then save it again"
+        ) from error
     if folder.exists():
         old = folder.with_name(f".{folder.name}.{os.getpid()}.old")
         folder.rename(old)
@@ -87,31 +101,47 @@ def read_info(folder: Path) -> AdapterInfo:
         AdapterError: it is not one, or its description lacks fields.
     """
     path = folder / DESCRIPTION
-    try:
-        description = json.loads(path.read_text("utf-8"))
-    except FileNotFoundError:
-        raise AdapterError(
-            f"{folder} is not an adapter folder: it has no {DESCRIPTION}. Give a run, or the "
-            "adapter/ folder of one"
-        ) from None
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise AdapterError(
-            f"{path} is not JSON ({error}); take the adapter from its run again"
-        ) from error
+    description = _read_json(
+        path,
+        f"{folder} is not an adapter folder: it has no {DESCRIPTION}. Give a run, or the "
+        "adapter/ folder of one",
+    )
     faults = [f"{name} is missing" for name in _FIELDS if name not in description]
     if description.get("schema_version") != SCHEMA_VERSION:
         faults.append(
             f"schema_version is {description.get('schema_version')}, this kerasft reads "
             f"{SCHEMA_VERSION}"
         )
-    if faults:
+    lora = _lora_settings(description.get("lora"), faults) if "lora" in description else None
+    if lora is None or faults:
         raise AdapterError(collected(f"{path} cannot be used", faults))
     known = {name: description[name] for name in _FIELDS if name != "lora"}
-    return AdapterInfo(
-        **known,
-        lora=LoraSettings.model_validate(description["lora"]),
-        step=int(description.get("step", 0)),
-    )
+    return AdapterInfo(**known, lora=lora, step=int(description.get("step", 0)))
+
+
+def _read_json(path: Path, missing: str) -> dict[str, Any]:
+    try:
+        description = json.loads(path.read_text("utf-8"))
+    except FileNotFoundError:
+        raise AdapterError(missing) from None
+    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise AdapterError(
+            f"{path} is not JSON ({error}); take the adapter from its run again"
+        ) from error
+    if not isinstance(description, dict):
+        raise AdapterError(f"{path} holds no JSON object; take the adapter from its run again")
+    return description
+
+
+def _lora_settings(values: Any, faults: list[str]) -> LoraSettings | None:
+    """The settings, or None and a fault for each value that is none."""
+    try:
+        return LoraSettings.model_validate(values)
+    except ValidationError as error:
+        for fault in error.errors():
+            place = ".".join(["lora", *map(str, fault["loc"])])
+            faults.append(f"{place}: {fault['msg']}")
+        return None
 
 
 def read_tensors(folder: Path) -> dict[str, np.ndarray]:
@@ -120,10 +150,13 @@ def read_tensors(folder: Path) -> dict[str, np.ndarray]:
     Raises:
         AdapterError: the file is missing or damaged.
     """
+    return _read_safetensors(folder / WEIGHTS)
+
+
+def _read_safetensors(path: Path) -> dict[str, np.ndarray]:
     from safetensors import SafetensorError
     from safetensors.numpy import load_file
 
-    path = folder / WEIGHTS
     try:
         return load_file(path)
     except FileNotFoundError:
@@ -172,9 +205,8 @@ def read_peft(
         AdapterError: it is not a plain LoRA on the decoder's linear layers, or tensors
             and description disagree; all faults at once.
     """
-    from safetensors.numpy import load_file
-
-    settings = json.loads((folder / "adapter_config.json").read_text("utf-8"))
+    path = folder / "adapter_config.json"
+    settings = _read_json(path, f"{folder} is not a PEFT adapter: it has no {path.name}")
     faults = [
         f"{key} is {settings[key]!r}, which kerasft does not read"
         for key in ("rank_pattern", "alpha_pattern", "use_dora", "use_rslora", "modules_to_save")
@@ -182,6 +214,10 @@ def read_peft(
     ]
     if settings.get("peft_type") != "LORA":
         faults.append(f"peft_type is {settings.get('peft_type')!r}, expected 'LORA'")
+    if settings.get("init_lora_weights", True) not in _KEEPS_BASE:
+        faults.append(
+            f"init_lora_weights is {settings['init_lora_weights']!r}, which changes the base"
+        )
     if settings.get("bias", "none") != "none":
         faults.append(f"bias is {settings['bias']!r}, expected 'none'")
     weights = folder / "adapter_model.safetensors"
@@ -189,16 +225,18 @@ def read_peft(
         faults.append("adapter_model.safetensors is missing (pickled .bin adapters are not read)")
     if faults:
         raise AdapterError(collected(f"{folder} cannot be used as a starting adapter", faults))
-    stored = load_file(weights)
+    stored = _read_safetensors(weights)
     tensors: dict[str, np.ndarray] = {}
     targets: list[str] = []
     for spec in family.tensors(config):
         module = f"base_model.model.{spec.hf.removesuffix('.weight')}"
-        if spec.target is None or f"{module}.lora_A.weight" not in stored:
+        names = {part: f"{module}.lora_{part.upper()}.weight" for part in ("a", "b")}
+        if spec.target is None or not stored.keys() >= set(names.values()):
             continue
-        path = spec.name.removesuffix("/kernel")
-        tensors[f"{path}/a"] = stored.pop(f"{module}.lora_A.weight").T.astype(np.float32)
-        tensors[f"{path}/b"] = stored.pop(f"{module}.lora_B.weight").T.astype(np.float32)
+        for part, name in names.items():
+            tensors[f"{spec.name.removesuffix('kernel')}{part}"] = stored.pop(name).T.astype(
+                np.float32
+            )
         if spec.target not in targets:
             targets.append(spec.target)
     if stored or not tensors:
@@ -208,11 +246,14 @@ def read_peft(
                 sorted(stored) or ["no LoRA tensor was found"],
             )
         )
-    lora = LoraSettings(
-        layout="peft",
-        rank=settings["r"],
-        alpha=settings["lora_alpha"],
-        dropout=settings.get("lora_dropout") or 0.0,
-        target_layers=targets,
-    )
+    values = {
+        "layout": "peft",
+        "rank": settings.get("r"),
+        "alpha": settings.get("lora_alpha"),
+        "dropout": settings.get("lora_dropout") or 0.0,
+        "target_layers": targets,
+    }
+    lora = _lora_settings(values, faults)
+    if lora is None:
+        raise AdapterError(collected(f"{path} cannot be used", faults))
     return lora, tensors

@@ -45,6 +45,7 @@ def test_round_trip(tmp_path):
     assert found.tensors.keys() == TENSORS.keys()
     for name, value in TENSORS.items():
         assert found.tensors[name].dtype == value.dtype
+        assert found.tensors[name].shape == value.shape  # a step count has none
         np.testing.assert_array_equal(found.tensors[name], value)
 
 

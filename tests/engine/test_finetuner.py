@@ -13,6 +13,7 @@ import keras
 import numpy as np
 import pytest
 
+from kerasft.engine import checkpoint
 from kerasft.engine import finetuner as module
 from kerasft.errors import RunError
 from kerasft.recipe import TrainSettings
@@ -180,8 +181,8 @@ def test_the_base_is_bit_for_bit_the_same_after_training(window):
     assert all((after[name] != seeds[name]).any() for name in after if name.startswith("seed/"))
 
 
-def test_state_goes_on_as_if_never_stopped():
-    """Optimizer, schedule position and dropout seeds, put into another process' objects."""
+def test_state_goes_on_as_if_never_stopped(tmp_path):
+    """Optimizer, schedule position and dropout seeds, through a checkpoint's files."""
     windows = windows_of(uneven_examples(16), 4, 1)
     settings = TrainSettings(learning_rate=0.02, schedule="cosine", warmup=1)
 
@@ -193,11 +194,12 @@ def test_state_goes_on_as_if_never_stopped():
     whole = tuner()
     fit(whole, windows[:2])
     whole.sync()
-    state, adapter = whole.training_state(), whole.lora.tensors()
+    adapter = whole.lora.tensors()
+    checkpoint.save(tmp_path, 2, whole.training_state(), {}, keep=1)
     expected = fit(whole, windows[2:])
     resumed = tuner()
     resumed.lora.assign(adapter)
-    resumed.restore_training_state(state)
+    resumed.restore_training_state(checkpoint.latest(tmp_path)[0].tensors)
     assert fit(resumed, windows[2:]) == expected
     for name, value in whole.lora.tensors().items():
         np.testing.assert_array_equal(resumed.lora.tensors()[name], value)

@@ -1,0 +1,276 @@
+"""Adapter folders: ours, and those that PEFT wrote."""
+
+from __future__ import annotations
+
+import errno
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from kerasft.data.prompts import template_for
+from kerasft.errors import AdapterError
+from kerasft.models import adapter
+from kerasft.models.families import FAMILIES
+from kerasft.recipe import LoraSettings, PromptSettings
+from tests.models.conftest import hf_logits, hf_model
+from tests.tiny import keras_logits, tiny_causal_lm, tiny_config, tiny_tokens
+
+INFO = adapter.AdapterInfo(
+    preset="gemma3-270m",
+    base_id="sha256:abc",
+    fingerprint="f" * 64,
+    family="gemma3",
+    dtype="bfloat16",
+    task="text_to_sql",
+    template=template_for(PromptSettings(template="gemma"), "text_to_sql").to_dict(),
+    lora=LoraSettings(layout="peft", rank=3, alpha=6, target_layers=["query", "down"]),
+    step=7,
+)
+TENSORS = {
+    "decoder_block_0/attention/query/a": np.arange(6, dtype=np.float32).reshape(2, 3).T,
+    "decoder_block_0/attention/query/b": np.full((3, 4), 1e-30, np.float32),
+}
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    adapter.save(tmp_path / "adapter", TENSORS, INFO)
+    return tmp_path / "adapter"
+
+
+def change(folder: Path, **fields: Any) -> None:
+    path = folder / adapter.DESCRIPTION
+    path.write_text(json.dumps({**json.loads(path.read_text("utf-8")), **fields}), "utf-8")
+
+
+def test_round_trip(folder):
+    assert adapter.read_info(folder) == INFO
+    found = adapter.read_tensors(folder)
+    assert found.keys() == TENSORS.keys()
+    for name, value in TENSORS.items():
+        assert found[name].dtype == np.float32
+        np.testing.assert_array_equal(found[name], value)
+    assert not adapter.is_peft(folder)
+    assert sorted(path.name for path in folder.iterdir()) == [adapter.DESCRIPTION, adapter.WEIGHTS]
+
+
+def test_saving_again_replaces_the_folder_as_a_whole(folder):
+    (folder / "stray").touch()
+    adapter.save(folder, {"x/a": np.zeros(2, np.float32)}, replace(INFO, step=8))
+    assert adapter.read_info(folder).step == 8
+    assert list(adapter.read_tensors(folder)) == ["x/a"]
+    assert [path.name for path in folder.parent.iterdir()] == ["adapter"]
+    assert not (folder / "stray").exists()
+
+
+def test_a_full_disk_leaves_what_was_there(folder, monkeypatch):
+    import safetensors.numpy
+
+    def full(*_: object) -> None:
+        raise safetensors.SafetensorError("I/O error: No space left on device (os error 28)")
+
+    monkeypatch.setattr(safetensors.numpy, "save_file", full)
+    with pytest.raises(AdapterError, match=r"could not be written .*No space left"):
+        adapter.save(folder, TENSORS, replace(INFO, step=9))
+    assert adapter.read_info(folder) == INFO
+    assert [path.name for path in folder.parent.iterdir()] == ["adapter"]
+
+    def no_room(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.undo()
+    monkeypatch.setattr(Path, "write_text", no_room)
+    with pytest.raises(AdapterError, match="could not be written"):
+        adapter.save(folder, TENSORS, replace(INFO, step=9))
+    assert [path.name for path in folder.parent.iterdir()] == ["adapter"]
+
+
+def test_a_folder_that_is_none_is_told_what_to_give(tmp_path):
+    with pytest.raises(AdapterError, match=r"not an adapter folder.*Give a run"):
+        adapter.read_info(tmp_path)
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"\xff\xfe", b"[]", b"null", b'"text"'])
+def test_a_damaged_description_is_named(folder, content):
+    (folder / adapter.DESCRIPTION).write_bytes(content)
+    with pytest.raises(AdapterError, match=r"adapter\.json .*take the adapter from its run again"):
+        adapter.read_info(folder)
+
+
+def test_every_fault_of_a_description_comes_at_once(folder):
+    path = folder / adapter.DESCRIPTION
+    description = json.loads(path.read_text("utf-8"))
+    del description["fingerprint"], description["template"]
+    description["schema_version"] = 2
+    description["lora"] |= {"rank": 0, "target_layers": ["q_proj"]}
+    path.write_text(json.dumps(description), "utf-8")
+    with pytest.raises(AdapterError) as caught:
+        adapter.read_info(folder)
+    said = str(caught.value)
+    assert "(5)" in said
+    for fault in (
+        "fingerprint is missing",
+        "template is missing",
+        "schema_version is 2, this kerasft reads 1",
+        "lora.rank",
+        "lora.target_layers.0",
+    ):
+        assert fault in said
+
+
+@pytest.mark.parametrize("lora", [None, 3, [], {"ranks": 4}])
+def test_lora_settings_that_are_none_are_a_fault(folder, lora):
+    change(folder, lora=lora)
+    with pytest.raises(AdapterError, match=r"cannot be used \(1\):\n  - lora"):
+        adapter.read_info(folder)
+
+
+def test_damaged_weights_are_named(folder):
+    path = folder / adapter.WEIGHTS
+    whole = path.read_bytes()
+    for content in (b"", whole[:-1], b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n"):
+        path.write_bytes(content)
+        with pytest.raises(AdapterError, match=r"adapter\.safetensors is damaged"):
+            adapter.read_tensors(folder)
+    path.unlink()
+    with pytest.raises(AdapterError, match="is missing; the adapter is incomplete"):
+        adapter.read_tensors(folder)
+
+
+def test_another_base_is_refused_for_every_reason_at_once():
+    adapter.check_base(INFO, family="gemma3", fingerprint="f" * 64, preset="elsewhere")
+    with pytest.raises(AdapterError) as caught:
+        adapter.check_base(INFO, family="gemma", fingerprint="0" * 64, preset="hf://org/other")
+    said = str(caught.value)
+    assert "(2)" in said and "for gemma3, the base is gemma" in said
+    assert "f" * 64 in said and "0" * 64 in said and "hf://org/other" in said
+
+
+def peft_folder(family: str, path: Path, **config: Any) -> tuple[Path, Any]:
+    """An adapter that PEFT saved, with random B, and its model."""
+    peft, torch = pytest.importorskip("peft"), pytest.importorskip("torch")
+    modules = [f"{name}_proj" for name in ("q", "k", "v", "o", "gate", "up", "down")]
+    config = {"r": 2, "lora_alpha": 6, "target_modules": modules} | config
+    torch.manual_seed(0)
+    model = peft.get_peft_model(hf_model(family, path / "base"), peft.LoraConfig(**config)).eval()
+    for name, parameter in model.named_parameters():
+        if "lora_B" in name:
+            torch.nn.init.normal_(parameter, std=0.3)
+    # PEFT would ask the Hub whether the base's vocabulary was changed.
+    model.save_pretrained(path / "adapter", save_embedding_layers=False)
+    return path / "adapter", model
+
+
+@pytest.mark.keras
+@pytest.mark.parametrize("modules", ["all", "some"])
+@pytest.mark.parametrize("family", ["gemma3", "llama3"])
+def test_an_adapter_of_pefts_gives_the_same_logits(family, modules, tmp_path):
+    from kerasft.models.lora import attach
+
+    chosen = {"target_modules": ["v_proj", "down_proj"]} if modules == "some" else {}
+    folder, model = peft_folder(family, tmp_path, lora_dropout=0.1, **chosen)
+    assert adapter.is_peft(folder)
+    settings, tensors = adapter.read_peft(folder, FAMILIES[family], tiny_config(family))
+    assert (settings.layout, settings.rank, settings.alpha) == ("peft", 2, 6)
+    assert settings.dropout == pytest.approx(0.1)
+    assert len(settings.target_layers) == (2 if modules == "some" else 7)
+    causal_lm, tokens = tiny_causal_lm(family), tiny_tokens()
+    base = keras_logits(causal_lm, tokens)
+    attach(causal_lm, FAMILIES[family], settings, seed=0).assign(tensors)
+    expected = hf_logits(model, tokens)
+    assert np.abs(expected - base).max() > 0.1
+    np.testing.assert_allclose(keras_logits(causal_lm, tokens), expected, atol=1e-4)
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return peft_folder("llama3", tmp_path_factory.mktemp("peft"))[0]
+
+
+@pytest.fixture
+def peft_copy(written: Path, tmp_path: Path) -> Path:
+    for path in written.iterdir():
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    return tmp_path
+
+
+def change_config(folder: Path, **values: Any) -> None:
+    path = folder / "adapter_config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **values}))
+
+
+def read(folder: Path) -> Any:
+    return adapter.read_peft(folder, FAMILIES["llama3"], tiny_config("llama3"))
+
+
+@pytest.mark.keras
+def test_every_kind_that_is_not_read_is_named_at_once(peft_copy):
+    change_config(
+        peft_copy,
+        peft_type="LOHA",
+        rank_pattern={"q_proj": 8},
+        alpha_pattern={"q_proj": 8},
+        use_dora=True,
+        use_rslora=True,
+        modules_to_save=["lm_head"],
+        bias="all",
+        init_lora_weights="pissa_niter_16",
+    )
+    (peft_copy / "adapter_model.safetensors").unlink()
+    (peft_copy / "adapter_model.bin").touch()
+    with pytest.raises(AdapterError) as caught:
+        read(peft_copy)
+    said = str(caught.value)
+    assert "(9)" in said
+    for fault in (
+        "LOHA",
+        "rank_pattern",
+        "alpha_pattern",
+        "use_dora",
+        "use_rslora",
+        "modules_to_save",
+        "bias is 'all'",
+        "pissa_niter_16",
+        ".bin adapters are not read",
+    ):
+        assert fault in said
+
+
+@pytest.mark.keras
+def test_tensors_that_have_no_place_are_named(peft_copy):
+    from safetensors.numpy import load_file, save_file
+
+    path = peft_copy / "adapter_model.safetensors"
+    tensors = load_file(path)
+    lonely = next(name for name in tensors if "lora_B" in name)
+    tensors["base_model.model.lm_head.lora_A.weight"] = np.zeros((2, 2), np.float32)
+    del tensors[lonely]
+    save_file(tensors, path)
+    with pytest.raises(AdapterError) as caught:
+        read(peft_copy)
+    assert "lm_head.lora_A" in str(caught.value)
+    assert lonely.replace("lora_B", "lora_A") in str(caught.value)
+    save_file({}, path)
+    with pytest.raises(AdapterError, match="no LoRA tensor was found"):
+        read(peft_copy)
+
+
+@pytest.mark.keras
+def test_damaged_peft_files_are_named(peft_copy):
+    config, weights = peft_copy / "adapter_config.json", peft_copy / "adapter_model.safetensors"
+    whole = config.read_bytes()
+    for content in (b"{", b"[]", b"\xff"):
+        config.write_bytes(content)
+        with pytest.raises(AdapterError, match=r"adapter_config\.json"):
+            read(peft_copy)
+    config.write_bytes(whole)
+    change_config(peft_copy, r=None, lora_alpha="much")
+    with pytest.raises(AdapterError, match=r"(?s)\(2\).*lora\.rank.*lora\.alpha"):
+        read(peft_copy)
+    weights.write_bytes(weights.read_bytes()[:50])
+    with pytest.raises(AdapterError, match=r"adapter_model\.safetensors is damaged"):
+        read(peft_copy)
