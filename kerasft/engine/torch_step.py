@@ -9,8 +9,8 @@ from keras.src.backend.torch.core import get_device
 
 from kerasft.engine.torch_loss import fused_linear_cross_entropy
 
-POSITIONS_STEP = 32
-"""Numbers of gathered positions are multiples of this, to keep the shapes few."""
+LENGTH_STEP, POSITIONS_STEP = 16, 32
+"""Lengths and numbers of gathered positions are multiples of these, to keep the shapes few."""
 
 
 class TorchStep:
@@ -76,17 +76,29 @@ class TorchStep:
 def _micro_batches(window: Mapping[str, Any]) -> tuple[list[dict[str, torch.Tensor]], float]:
     """The micro-batches of a window on the device, and its supervised tokens.
 
-    Layers that run eagerly take any shape, so the padding of the gathered positions is
-    cut off again, up to a multiple of `POSITIONS_STEP`.
+    Layers that run eagerly take any shape, so most of the padding is cut off again: rows
+    end at the longest one, gathered positions at the last one, up to a small multiple.
     """
     device = get_device()
     data = {name: torch.as_tensor(value) for name, value in window.items()}
+    full = data["token_ids"].shape[-1]
     micros = []
     for index, weights in enumerate(data["weights"]):
-        used = max(int((weights > 0).sum()), 1)
-        used = min(-(-used // POSITIONS_STEP) * POSITIONS_STEP, len(weights))
-        micro = {name: data[name][index] for name in ("token_ids", "padding_mask")}
-        micro |= {name: data[name][index, :used] for name in ("positions", "targets", "weights")}
-        micro = {name: value.to(device, non_blocking=True) for name, value in micro.items()}
-        micros.append({**micro, **{name: micro[name].long() for name in ("positions", "targets")}})
+        length = _used(data["padding_mask"][index].any(dim=0), LENGTH_STEP)
+        used = _used(weights > 0, POSITIONS_STEP)
+        positions = data["positions"][index, :used].long()
+        micro = {
+            "token_ids": data["token_ids"][index, :, :length],
+            "padding_mask": data["padding_mask"][index, :, :length],
+            "positions": positions // full * length + positions % full,
+            "targets": data["targets"][index, :used].long(),
+            "weights": weights[:used],
+        }
+        micros.append({name: value.to(device, non_blocking=True) for name, value in micro.items()})
     return micros, float(data["weights"].sum())
+
+
+def _used(flags: torch.Tensor, step: int) -> int:
+    """How many places are needed to hold the last that is set, in whole steps."""
+    last = int(flags.nonzero().max()) + 1 if bool(flags.any()) else 1
+    return min(-(-last // step) * step, len(flags))
