@@ -64,7 +64,11 @@ def test_greedy_is_the_argmax_of_full_passes(family):
     assert [len(answer) for answer in together] == [NEW] * len(given)
     assert len({token for answer in together for token in answer}) > 3
     assert_greedy(subject.causal_lm, given, together)
-    assert together == [subject.greedy([prompt])[0] for prompt in given]
+
+
+def test_rows_together_are_rows_one_by_one(gemma):
+    given = prompts()
+    assert gemma.greedy(given) == [gemma.greedy([prompt])[0] for prompt in given]
 
 
 def test_the_adapter_is_switched_off_and_on(gemma):
