@@ -27,7 +27,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     # Keras reads the variable at its import, so it must be set before any test module.
     os.environ["KERAS_BACKEND"] = config.getoption("--backend")
-    # Tests compile the same small functions again and again; JAX would keep slow ones only.
+    # Tiny models gain nothing from threads, and workers would fight for the cores.
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    # Tests compile the same small functions again and again, in one process after the
+    # other; JAX would keep only the slow ones, and only within a process.
+    os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(config.cache.mkdir("jax")))
     os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
 
 
