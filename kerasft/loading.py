@@ -10,9 +10,7 @@ if TYPE_CHECKING:
     from kerasft.engine.loaded import LoadedModel
 
 
-def load(
-    run: str | Path, *, backend: str | None = None, dtype: str | None = None
-) -> "LoadedModel":
+def load(run: str | Path, *, backend: str | None = None, dtype: str | None = None) -> "LoadedModel":
     """The model of a run: its base, with its adapter on it.
 
     Args:

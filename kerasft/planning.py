@@ -71,9 +71,7 @@ def dry_run(recipe: str | Recipe, *, backend: str = backends.DEFAULT, **settings
     return {key: value for key, value in plan.items() if not key.startswith("_")}
 
 
-def trainable_parameters(
-    family: Family, config: Mapping[str, Any], settings: LoraSettings
-) -> int:
+def trainable_parameters(family: Family, config: Mapping[str, Any], settings: LoraSettings) -> int:
     """Size of the adapter.
 
     `keras`: A has the kernel's shape with its last axis replaced by the rank r, B is
@@ -128,11 +126,7 @@ def memory_bytes(
     logits = min(positions, max(16, chunk // (4 * vocabulary))) * vocabulary * (2 * size + 8)
     adapter = 16 * trainable_parameters(family, config, recipe.lora)
     return (
-        family.parameters(config) * size
-        + adapter
-        + activations
-        + logits
-        + LIBRARIES_BYTES[backend]
+        family.parameters(config) * size + adapter + activations + logits + LIBRARIES_BYTES[backend]
     )
 
 

@@ -31,9 +31,7 @@ def _fused(soft_cap, largest, hidden, embedding, targets, weights):
 
 
 def _forward(soft_cap, largest, hidden, embedding, targets, weights):
-    loss, correct, gradient = _chunks(
-        soft_cap, largest, True, hidden, embedding, targets, weights
-    )
+    loss, correct, gradient = _chunks(soft_cap, largest, True, hidden, embedding, targets, weights)
     return (loss, correct), gradient
 
 

@@ -37,9 +37,7 @@ class WarmupSchedule(keras.optimizers.schedules.LearningRateSchedule):
         ops = keras.ops
         step = ops.cast(step, "float32")
         rising = (step + 1) / max(self.warmup, 1)
-        progress = ops.clip(
-            (step - self.warmup) / max(self.total_steps - self.warmup, 1), 0.0, 1.0
-        )
+        progress = ops.clip((step - self.warmup) / max(self.total_steps - self.warmup, 1), 0.0, 1.0)
         falling = {
             "constant": ops.ones_like(progress),
             "linear": 1 - progress,

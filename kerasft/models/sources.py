@@ -36,7 +36,6 @@ class BaseModel:
         dtype: type of the weights in memory.
         fingerprint: see `kerasft.models.fingerprint`.
         licence, licence_page: the terms and where they are.
-        notice: a sentence to show once about the terms, or None.
         files: the files that it came from.
     """
 
@@ -50,7 +49,6 @@ class BaseModel:
     fingerprint: str
     licence: str
     licence_page: str
-    notice: str | None
     files: tuple[Path, ...]
 
 
@@ -90,7 +88,7 @@ def load_base(preset: str, *, dtype: str) -> BaseModel:
     """
     if dtype not in DTYPES:
         raise ModelError(f"dtype {dtype!r}: expected one of {', '.join(DTYPES)}.")
-    opened, base_id, notice = _open(preset)
+    opened, base_id = _open(preset)
     if dtype == "float16" and opened.family.name == "gemma3":
         raise ModelError(
             "Gemma 3 overflows in float16 (its activations pass 65,504). Use bfloat16, or "
@@ -113,7 +111,6 @@ def load_base(preset: str, *, dtype: str) -> BaseModel:
         fingerprint=fingerprint(specs, keras_reader(causal_lm.backbone)),
         licence=opened.family.licence,
         licence_page=opened.family.licence_page,
-        notice=notice,
         files=opened.files,
     )
 
@@ -178,25 +175,21 @@ def describe_base(preset: str) -> BaseDescription:
     return _kaggle_description(preset, downloads.kaggle_handle(preset), None, None)
 
 
-def _open(preset: str) -> tuple[Opened, str, str | None]:
-    """The opened model, its base id, and a notice about its terms."""
+def _open(preset: str) -> tuple[Opened, str]:
+    """The opened model and its base id."""
     if preset == EMBEDDED:
-        file = embedded.embedded_file()
-        opened = open_gguf(file.path)
-        family = opened.family
-        notice = f"Gemma 3 270M is provided under the {family.licence}: {family.licence_page}"
-        return opened, EMBEDDED, notice if file.first_use else None
+        return open_gguf(embedded.embedded_file()), EMBEDDED
     if preset.startswith(downloads.HUGGING_FACE):
         folder, commit = downloads.hugging_face_folder(preset)
-        return open_path(folder), f"{preset.partition('@')[0]}@{commit}", None
+        return open_path(folder), f"{preset.partition('@')[0]}@{commit}"
     if preset not in KNOWN and not preset.startswith(downloads.KAGGLE):
         path = Path(preset).expanduser()
         if path.exists():
             opened = open_path(path.resolve())
-            return opened, opened.name, None
+            return opened, opened.name
         if path.suffix == ".gguf" or "/" in preset or "\\" in preset:
             raise ModelError(downloads.unknown_preset(preset))
-    return open_path(downloads.kaggle_folder(preset)), preset, None
+    return open_path(downloads.kaggle_folder(preset)), preset
 
 
 def _description(

@@ -47,7 +47,7 @@ def test_likeliest_next_words(base):
 
 
 def test_every_ordinary_piece_keeps_its_id(base):
-    metadata: Any = GgufFile(embedded_file().path).metadata
+    metadata: Any = GgufFile(embedded_file()).metadata
     tokens = metadata["tokenizer.ggml.tokens"]
     assert base.tokenizer.vocabulary_size == len(tokens) == 262_144
     for text in ("<start_of_turn>", "<end_of_turn>", "<bos>", "<eos>", "<pad>", "<unk>"):

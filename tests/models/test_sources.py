@@ -305,7 +305,7 @@ def test_descriptions_need_no_weights(tiny_gemma3, monkeypatch):
     assert (default.parameters, default.login) == (268_098_176, None)
 
 
-def test_embedded_weights_are_joined_verified_and_named_once(tmp_path, monkeypatch):
+def test_embedded_weights_are_joined_and_verified(tmp_path, monkeypatch):
     monkeypatch.setenv("KERASFT_CACHE", str(tmp_path / "cache"))
     parts = [tmp_path / "a", tmp_path / "b"]
     parts[0].write_bytes(b"GG")
@@ -317,11 +317,10 @@ def test_embedded_weights_are_joined_verified_and_named_once(tmp_path, monkeypat
     import hashlib
 
     monkeypatch.setattr(embedded, "SHA256", hashlib.sha256(b"GGUF").hexdigest())
-    first = embedded.embedded_file()
-    assert first.first_use and first.path.read_bytes() == b"GGUF"
-    assert not embedded.embedded_file().first_use
-    first.path.write_bytes(b"GGUX")  # damaged on disk: joined again
-    assert embedded.embedded_file().path.read_bytes() == b"GGUF"
+    path = embedded.embedded_file()
+    assert path.read_bytes() == b"GGUF"
+    path.write_bytes(b"GGUX")  # damaged on disk: joined again
+    assert embedded.embedded_file().read_bytes() == b"GGUF"
 
 
 def test_embedded_weights_missing_say_what_to_install(monkeypatch, tmp_path):
