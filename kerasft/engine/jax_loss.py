@@ -47,7 +47,9 @@ def _chunks(soft_cap, largest, keep_gradient, hidden, embedding, targets, weight
 
     def chunk(sums, rows):
         states, target, weight = rows
-        logits = jnp.dot(states, embedding.T).astype(jnp.float32)
+        # Contracted over both widths: a transposed embedding would be a copy of it.
+        logits = jax.lax.dot_general(states, embedding, (((1,), (1,)), ((), ())))
+        logits = logits.astype(jnp.float32)
         if soft_cap:
             logits = soft_cap * jnp.tanh(logits / soft_cap)
         norm = jax.nn.logsumexp(logits, axis=-1)

@@ -1,6 +1,6 @@
 """One optimizer step on JAX: one compiled function a window shape, with donated state."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -14,17 +14,41 @@ from kerasft.engine.jax_loss import fused_linear_cross_entropy
 class JaxStep:
     """The step of `FineTuner` on JAX."""
 
-    def train_step(self, state: tuple, data: Mapping[str, jax.Array]) -> tuple[dict, tuple]:
-        """Gradients of one window, clipped and applied; pure, so that Keras compiles it."""
-        trainable, frozen, optimizer_state, metrics_state = state
-        supervised = jnp.maximum(data["weights"].sum(), 1)
+    def make_train_function(self, force: bool = False) -> None:
+        """What `fit` calls: the compiled step, fed from Keras' state and iterator.
+
+        Keras would pass the frozen base through the step and take it back; XLA then keeps
+        copies of it. Here the base goes in only, and what a step changes is donated.
+        """
+        if self.train_function is not None and not force:
+            return
+        compiled = jax.jit(self._step, donate_argnums=(0, 1, 2))
         moving = self._moving()
 
-        def micro_step(carry, micro):
+        def train_function(state: tuple, iterator: Any) -> tuple[dict[str, float], tuple]:
+            trainable, frozen, optimizer_state, metrics_state = state
+            seeds = [frozen[index] for index in moving]
+            base = _without(frozen, moving)
+            metrics, trainable, seeds, optimizer_state = compiled(
+                trainable, seeds, optimizer_state, base, dict(next(iterator))
+            )
+            frozen = _merged(base, moving, seeds)
+            return self.record(metrics), (trainable, frozen, optimizer_state, metrics_state)
+
+        self.train_function = train_function
+
+    def _step(
+        self, trainable: list, seeds: list, optimizer_state: list, base: list, window: dict
+    ) -> tuple[dict[str, jax.Array], list, list, list]:
+        """Gradients of one window, clipped and applied; pure."""
+        supervised = jnp.maximum(window["weights"].sum(), 1)
+        moving = self._moving()
+
+        def micro_step(carry: tuple, micro: dict) -> tuple[tuple, None]:
             gradients, sums, seeds = carry
-            variables = _scatter(frozen, moving, seeds)
+            frozen = _merged(base, moving, seeds)
             (loss, (correct, updated)), new = jax.value_and_grad(self._loss, has_aux=True)(
-                trainable, variables, micro, True
+                trainable, frozen, micro, True
             )
             gradients = [old + part for old, part in zip(gradients, new, strict=True)]
             seeds = [updated[index] for index in moving]
@@ -33,9 +57,9 @@ class JaxStep:
         start = (
             [jnp.zeros_like(value) for value in trainable],
             jnp.zeros(2, jnp.float32),
-            [frozen[index] for index in moving],
+            seeds,
         )
-        (gradients, sums, seeds), _ = jax.lax.scan(micro_step, start, dict(data))
+        gradients, sums, seeds = _over_micro_batches(micro_step, start, window)
         gradients = [gradient / supervised for gradient in gradients]
         norm = jnp.sqrt(sum(jnp.sum(jnp.square(gradient)) for gradient in gradients))
         if self.clip_norm:
@@ -51,20 +75,7 @@ class JaxStep:
             "gradient_norm": norm,
             "learning_rate": rate,
         }
-        frozen = _scatter(frozen, moving, seeds)
-        return metrics, (trainable, frozen, optimizer_state, metrics_state)
-
-    def make_train_function(self, force: bool = False) -> None:
-        if self.train_function is not None and not force:
-            return
-        super().make_train_function(force)
-        compiled = self.train_function
-
-        def recorded(state: tuple, iterator: Any) -> tuple[dict[str, float], tuple]:
-            metrics, state = compiled(state, iterator)
-            return self.record(metrics), state
-
-        self.train_function = recorded
+        return metrics, trainable, seeds, optimizer_state
 
     def sync(self) -> None:
         """Bring the state that `fit` holds between steps back into the variables."""
@@ -85,11 +96,11 @@ class JaxStep:
         return self._compiled_validation
 
     def _validation(self, trainable: list, frozen: list, window: dict) -> tuple:
-        def micro_step(sums, micro):
+        def micro_step(sums: jax.Array, micro: dict) -> tuple[jax.Array, None]:
             loss, (correct, _) = self._loss(trainable, frozen, micro, False)
             return sums + jnp.stack([loss, correct]), None
 
-        sums, _ = jax.lax.scan(micro_step, jnp.zeros(2, jnp.float32), window)
+        sums = _over_micro_batches(micro_step, jnp.zeros(2, jnp.float32), window)
         return sums[0], sums[1], window["weights"].sum()
 
     def _loss(self, trainable: list, frozen: list, micro: Mapping, training: bool) -> tuple:
@@ -129,8 +140,21 @@ class JaxStep:
         ]
 
 
-def _scatter(values: list, indices: list[int], new: list) -> list:
+def _over_micro_batches(micro_step: Callable, start: Any, window: dict) -> Any:
+    """Carry a state over the micro-batches; one alone needs no loop."""
+    if window["weights"].shape[0] == 1:
+        return micro_step(start, {name: value[0] for name, value in window.items()})[0]
+    return jax.lax.scan(micro_step, start, window)[0]
+
+
+def _without(values: list, indices: list[int]) -> list:
+    left_out = set(indices)
+    return [value for index, value in enumerate(values) if index not in left_out]
+
+
+def _merged(values: list, indices: list[int], others: list) -> list:
+    """The list that `_without` was taken from, with others in the places left out."""
     merged = list(values)
-    for index, value in zip(indices, new, strict=True):
-        merged[index] = value
+    for index, other in zip(indices, others, strict=True):
+        merged.insert(index, other)
     return merged
