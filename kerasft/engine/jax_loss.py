@@ -45,7 +45,7 @@ _fused.defvjp(_forward, _backward)
 def _chunks(soft_cap, largest, keep_gradient, hidden, embedding, targets, weights):
     count = chunk_count(hidden.shape[0], largest)
 
-    def chunk(sums, rows):
+    def supervised(rows):
         states, target, weight = rows
         # Contracted over both widths: a transposed embedding would be a copy of it.
         logits = jax.lax.dot_general(states, embedding, (((1,), (1,)), ((), ())))
@@ -54,16 +54,25 @@ def _chunks(soft_cap, largest, keep_gradient, hidden, embedding, targets, weight
             logits = soft_cap * jnp.tanh(logits / soft_cap)
         norm = jax.nn.logsumexp(logits, axis=-1)
         at_target = jnp.take_along_axis(logits, target[:, None], axis=1)[:, 0]
-        loss = sums[0] + jnp.sum(weight * (norm - at_target))
-        correct = sums[1] + jnp.sum((jnp.argmax(logits, axis=-1) == target) * weight)
+        loss = jnp.sum(weight * (norm - at_target))
+        correct = jnp.sum((jnp.argmax(logits, axis=-1) == target) * weight)
         if not keep_gradient:
-            return (loss, correct), None
+            return loss, correct, jnp.zeros_like(states)
         slope = jnp.exp(logits - norm[:, None])
         slope = slope - jax.nn.one_hot(target, logits.shape[1], dtype=slope.dtype)
         if soft_cap:
             slope = slope * (1 - jnp.square(logits / soft_cap))
         slope = (slope * weight[:, None]).astype(embedding.dtype)
-        return (loss, correct), jnp.dot(slope, embedding).astype(states.dtype)
+        return loss, correct, jnp.dot(slope, embedding).astype(states.dtype)
+
+    def padding(rows):
+        zero = jnp.zeros((), jnp.float32)
+        return zero, zero, jnp.zeros_like(rows[0])
+
+    def chunk(sums, rows):
+        # The positions of a window are padded to a few sizes; chunks of padding cost nothing.
+        loss, correct, gradient = jax.lax.cond(jnp.any(rows[2] > 0), supervised, padding, rows)
+        return (sums[0] + loss, sums[1] + correct), gradient if keep_gradient else None
 
     rows = (
         hidden.reshape(count, -1, hidden.shape[1]),

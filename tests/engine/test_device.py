@@ -18,18 +18,22 @@ def test_a_named_type_stays():
         assert device.resolve_dtype(dtype) == dtype
 
 
-def test_auto_is_one_that_the_device_has(backend):
-    found = device.resolve_dtype("auto")
-    assert found in ("float32", "bfloat16")
-    if backend == "jax" and device.current().kind == "cpu":
-        assert found == "float32"
+@pytest.mark.parametrize(
+    ("flags", "dtype"),
+    [("fpu avx2 avx512f", "float32"), ("avx512f avx512_bf16", "bfloat16"), ("", "float32")],
+)
+def test_auto_on_a_cpu_is_what_it_multiplies_in(monkeypatch, flags, dtype):
+    if device.current().kind != "cpu":
+        pytest.skip("the device is no CPU")
+    monkeypatch.setattr(device, "_cpuinfo", lambda field: flags)
+    assert device.resolve_dtype("auto") == dtype
 
 
 def test_the_device_is_named():
     current = device.current()
     assert current.kind in ("cpu", "cuda", "mps", "tpu") and current.name
     assert (current.memory_bytes is None) == (current.kind in ("cpu", "mps"))
-    assert device.chunk_bytes() == (2**27 if current.kind == "cpu" else 2**30)
+    assert device.chunk_bytes() == (2**26 if current.kind == "cpu" else 2**30)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
