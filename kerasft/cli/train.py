@@ -110,12 +110,17 @@ def _print_plan(plan: Mapping[str, Any], as_json: bool) -> None:
         print_json(plan)
         return
     rows = [
-        [key.removesuffix("_bytes").replace("_", " "), _cell(value, key.endswith("_bytes"))]
+        [_label(key), _cell(value, key.endswith("_bytes"))]
         for key, value in plan.items()
         if key != "recipe"
     ]
     click.echo(plan["recipe"])
     console().print(table("", ["", ""], rows))
+
+
+def _label(key: str) -> str:
+    label = key.removesuffix("_bytes").replace("_", " ")
+    return "memory, roughly" if label == "memory" else label
 
 
 def _cell(value: Any, is_size: bool = False) -> str:
