@@ -25,6 +25,8 @@ class JaxStep:
         compiled = jax.jit(self._step, donate_argnums=(0, 1, 2))
         moving = self._moving()
 
+        in_flight: list[jax.Array] = []
+
         def train_function(state: tuple, iterator: Any) -> tuple[dict[str, float], tuple]:
             trainable, frozen, optimizer_state, metrics_state = state
             seeds = [frozen[index] for index in moving]
@@ -33,6 +35,11 @@ class JaxStep:
                 trainable, seeds, optimizer_state, base, dict(next(iterator))
             )
             frozen = _merged(base, moving, seeds)
+            # JAX returns before the step is done. One step waits in the queue, so that the
+            # device never does; more would leave the numbers minutes behind on a slow one.
+            in_flight.append(metrics["loss"])
+            if len(in_flight) > 1:
+                in_flight.pop(0).block_until_ready()
             return self.record(metrics), (trainable, frozen, optimizer_state, metrics_state)
 
         self.train_function = train_function
