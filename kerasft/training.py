@@ -171,7 +171,8 @@ class _Session:
         with reporter.working(f"Loading {recipe.model.preset} in {self.dtype}"):
             self.base = load_base(recipe.model.preset, dtype=self.dtype)
         reporter.note(
-            f"{recipe.model.preset} is under the {self.base.licence}: {self.base.licence_page}"
+            f"{self.base.family.name} weights are under the {self.base.licence}: "
+            f"{self.base.licence_page}"
         )
         self.lora = attach(self.base.causal_lm, self.base.family, recipe.lora, recipe.train.seed)
         if recipe.lora.init_from and start is None:

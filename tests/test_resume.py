@@ -158,10 +158,10 @@ def test_a_checkpoint_without_its_manifest_is_passed_over(home, stopped, whole):
     (run.checkpoints / "step-000005" / "manifest.json").unlink()
     reporter = Notes()
     assert kerasft.resume(run.path, reporter=reporter).status == "finished"
-    assert reporter.notes[:2] == [
-        "step-000005 was never finished and is ignored",
-        "going on after step 3",
-    ]
+    told = iter(reporter.notes)
+    # In this order, whatever else is said between them.
+    assert "step-000005 was never finished and is ignored" in told
+    assert "going on after step 3" in told
     assert outcome(run) == outcome(whole)
 
 
