@@ -91,7 +91,6 @@ class LoraLinear(keras.layers.Layer):
             name=f"{base.name}_lora", dtype=compute if compute == "float32" else f"mixed_{compute}"
         )
         self.base = base
-        self.lora_path = path
         self.layout = settings.layout
         self.scale = settings.scale
         self.active = True
