@@ -21,6 +21,7 @@ import numpy as np
 from kerasft.errors import ModelError, collected
 
 if TYPE_CHECKING:
+    from kerasft.models.architecture import Architecture
     from kerasft.models.gguf import GgufFile
 
 TARGETS = ("query", "key", "value", "output", "gate", "up", "down")
@@ -255,6 +256,10 @@ class Family(ABC):
     def blocks(self, backbone: Any) -> list[Any]:
         """The decoder blocks, first to last."""
         return list(backbone.transformer_layers)
+
+    @abstractmethod
+    def architecture(self, config: Mapping[str, Any]) -> Architecture:
+        """The decoder that models of this shape are."""
 
     def block_kinds(self, config: Mapping[str, Any]) -> tuple[str, ...]:
         """For each decoder block "local" (sliding window) or "global" attention."""

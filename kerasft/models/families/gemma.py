@@ -9,6 +9,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
+import numpy as np
+
+from kerasft.models.architecture import inverse_frequencies
 from kerasft.models.families.base import ConfigReader
 from kerasft.models.families.gemma_like import (
     NORM_EPSILON,
@@ -68,6 +71,10 @@ class Gemma(GemmaLike):
 
     def max_positions(self, config: Mapping[str, Any]) -> int:
         return 8192
+
+    def inverse_frequencies(self, config: Mapping[str, Any]) -> dict[str, np.ndarray]:
+        frequencies = inverse_frequencies(config["head_dim"], ROPE_THETA)
+        return {"local": frequencies, "global": frequencies}
 
     def config_from_hf(self, hf: Mapping[str, Any]) -> dict[str, Any]:
         reader = ConfigReader(hf, f"This {self.name} config.json")

@@ -9,7 +9,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
+import numpy as np
+
 from kerasft.errors import ModelError
+from kerasft.models.architecture import inverse_frequencies
 from kerasft.models.families.base import ConfigReader, heads_fit
 from kerasft.models.families.gemma_like import (
     NORM_EPSILON,
@@ -109,6 +112,15 @@ class Gemma3(GemmaLike):
         if not config["use_sliding_window_attention"]:
             return super().block_kinds(config)
         return tuple("local" if i % 6 < 5 else "global" for i in range(config["num_layers"]))
+
+    def inverse_frequencies(self, config: Mapping[str, Any]) -> dict[str, np.ndarray]:
+        width = config["head_dim"]
+        return {
+            "local": inverse_frequencies(width, LOCAL_THETA, config["local_rope_scaling_factor"]),
+            "global": inverse_frequencies(
+                width, GLOBAL_THETA, config["global_rope_scaling_factor"]
+            ),
+        }
 
     def config_from_hf(self, hf: Mapping[str, Any]) -> dict[str, Any]:
         multimodal = hf.get("model_type") == "gemma3"

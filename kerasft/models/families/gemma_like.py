@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
+import numpy as np
+
+from kerasft.models.architecture import Architecture
 from kerasft.models.families.base import ConfigReader, Family, TensorSpec, heads_fit
 
 NORM_EPSILON = 1e-6
@@ -123,6 +127,30 @@ class GemmaLike(Family):
             layer=layer,
             gguf_offset=1.0,  # the layer multiplies by 1 + scale; GGUF stores the sum
         )
+
+    def architecture(self, config: Mapping[str, Any]) -> Architecture:
+        return Architecture(
+            kinds=self.block_kinds(config),
+            width=config["hidden_dim"],
+            query_heads=config["num_query_heads"],
+            key_value_heads=config["num_key_value_heads"],
+            head_width=config["head_dim"],
+            query_scale=self.pre_attention_scalar(config) ** -0.5,
+            window=config["sliding_window_size"],
+            attention_soft_cap=config["attention_logit_soft_cap"],
+            query_key_norm=config.get("use_query_key_norm", False),
+            post_attention_norm=config["use_post_attention_norm"],
+            post_ffw_norm=config["use_post_ffw_norm"],
+            activation="gelu",
+            norm_epsilon=NORM_EPSILON,
+            norm_offset=1.0,
+            embedding_scale=config["hidden_dim"] ** 0.5,
+            inverse_frequencies=self.inverse_frequencies(config),
+        )
+
+    @abstractmethod
+    def inverse_frequencies(self, config: Mapping[str, Any]) -> dict[str, np.ndarray]:
+        """Of the rotary embedding, by kind of block."""
 
     def settle(self, backbone: Any) -> None:
         # KerasHub's decoder block always tells its attention to scale by the head

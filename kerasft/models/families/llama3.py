@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
+from kerasft.models.architecture import Architecture, inverse_frequencies
 from kerasft.models.families.base import ConfigReader, Family, TensorSpec, heads_fit
 
 if TYPE_CHECKING:
@@ -67,6 +68,27 @@ class Llama3(Family):
 
     def max_positions(self, config: Mapping[str, Any]) -> int:
         return 131_072 if config["rope_frequency_adjustment_factor"] else 8192
+
+    def architecture(self, config: Mapping[str, Any]) -> Architecture:
+        head_width = config["hidden_dim"] // config["num_query_heads"]
+        return Architecture(
+            kinds=self.block_kinds(config),
+            width=config["hidden_dim"],
+            query_heads=config["num_query_heads"],
+            key_value_heads=config["num_key_value_heads"],
+            head_width=head_width,
+            query_scale=head_width**-0.5,
+            window=None,
+            attention_soft_cap=None,
+            query_key_norm=False,
+            post_attention_norm=False,
+            post_ffw_norm=False,
+            activation="silu",
+            norm_epsilon=config["layer_norm_epsilon"],
+            norm_offset=0.0,
+            embedding_scale=None,
+            inverse_frequencies={"global": _inverse_frequencies(config, head_width)},
+        )
 
     def tensors(self, config: Mapping[str, Any]) -> tuple[TensorSpec, ...]:
         vocabulary, d = config["vocabulary_size"], config["hidden_dim"]
@@ -268,6 +290,18 @@ class Llama3(Family):
             "use_cache": True,
             "vocab_size": config["vocabulary_size"],
         }
+
+
+def _inverse_frequencies(config: Mapping[str, Any], head_width: int) -> np.ndarray:
+    """θ^(−2i/h), the low ones divided by the factor of `rope_type: llama3`."""
+    plain = inverse_frequencies(head_width, config["rope_max_wavelength"])
+    factor, low, high, length = (config[key] for key in _SCALING)
+    # KerasHub's layer leaves `rope_position_scaling_factor` out, whatever it is told.
+    if low is None:
+        return plain
+    turns = length * plain / (2 * np.pi)
+    smooth = np.clip((turns - low) / (high - low), 0.0, 1.0)
+    return ((1 - smooth) * plain / factor + smooth * plain).astype(np.float32)
 
 
 def _rope_from_hf(reader: ConfigReader) -> dict[str, Any]:
