@@ -138,7 +138,14 @@ class TrainSettings(_Section):
     sequence_length: Annotated[int, Field(ge=8)] = Field(
         512, description="Longest row, in tokens; rows over it are dropped or trimmed."
     )
-    batch_size: Annotated[int, Field(ge=1)] = Field(8, description="Rows a micro-batch.")
+    packing: bool = Field(
+        True,
+        description="Several rows of the data in one row of `sequence_length`, each attending to "
+        "itself alone; false puts one in a row, with rows of like length beside it.",
+    )
+    batch_size: Annotated[int, Field(ge=1)] = Field(
+        8, description="Rows a micro-batch; packed rows with `packing`."
+    )
     gradient_accumulation: Annotated[int, Field(ge=1)] = Field(
         1, description="Micro-batches an optimizer step; the loss is their token mean."
     )
@@ -176,6 +183,16 @@ class TrainSettings(_Section):
         0,
         description="Validations without a better loss before the run stops; 0 never stops. The "
         "best adapter is kept either way.",
+    )
+    remat: Literal["auto", "none", "block"] = Field(
+        "auto",
+        description="`block` keeps the input of each block and computes the rest again for "
+        "the gradient: less memory, a second forward pass. `auto` does so where memory is short.",
+    )
+    compile: Literal["auto", "on", "off"] = Field(
+        "auto",
+        description="Whether torch compiles its step; `auto` does where there is a compiler. JAX "
+        "always compiles.",
     )
 
 

@@ -5,7 +5,7 @@ a resumed run asks for the next index and gets what it would have had.
 """
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -32,26 +32,35 @@ still drawn from a random part of the data.
 
 @dataclass(frozen=True, eq=False)
 class Window:
-    """The `A` micro-batches of `B` rows of one optimizer step, padded to length `L`.
+    """The `A` micro-batches of `B` rows of `L` tokens of one optimizer step.
+
+    A row holds examples one after the other, its segments; what is left of it is padding,
+    a segment of its own. A row that fills up the last window is all padding.
 
     Attributes:
         token_ids: int32 (A, B, L); padding is 0.
-        padding_mask: int32 (A, B, L), 1 for a token. A row that fills up the last
-            window has one token, so that attention has something to attend to.
-        positions: int32 (A, P), flat indices into B·L of the inputs whose next
+        segment_ids: int32 (A, B, L): 1, 2 … for the examples of a row, 0 for padding.
+        position_ids: int32 (A, B, L), from 0 in every segment.
+        sequence_starts: int32 (A, S), flat indices into B·L at which segments start, 0
+            first, then B·L up to the end, once at least.
+        gather_indices: int32 (A, P), flat indices into B·L of the inputs whose next
             token is supervised; padding is 0.
         targets: int32 (A, P), the next tokens.
         weights: float32 (A, P), 1 for a supervised target, 0 for padding of P.
+        dropout_seeds: uint32 (A,), of the dropout of each micro-batch.
         tokens: tokens of all rows, without padding.
         supervised_tokens: sum of the weights, by which the loss is divided.
         rows: indices of the examples, in order of their place.
     """
 
     token_ids: np.ndarray
-    padding_mask: np.ndarray
-    positions: np.ndarray
+    segment_ids: np.ndarray
+    position_ids: np.ndarray
+    sequence_starts: np.ndarray
+    gather_indices: np.ndarray
     targets: np.ndarray
     weights: np.ndarray
+    dropout_seeds: np.ndarray
     tokens: int
     supervised_tokens: int
     rows: tuple[int, ...]
@@ -59,7 +68,20 @@ class Window:
     @property
     def shape(self) -> tuple[int, int, int, int]:
         """(A, B, L, P): windows of one shape share one compiled step."""
-        return (*self.token_ids.shape, self.positions.shape[1])  # type: ignore[return-value]
+        return (*self.token_ids.shape, self.targets.shape[1])  # type: ignore[return-value]
+
+
+@dataclass(frozen=True)
+class Room:
+    """What windows of one padded length have room for, in a micro-batch.
+
+    Attributes:
+        supervised: P, gathered positions.
+        starts: S, starts of segments with the end.
+    """
+
+    supervised: int
+    starts: int
 
 
 def plan_epoch(
@@ -107,56 +129,80 @@ def padded_positions(count: int) -> int:
     return max(1, -(-count // POSITIONS_STEP)) * POSITIONS_STEP
 
 
+def dropout_seeds(seed: int, epoch: int, index: int, accumulation: int) -> np.ndarray:
+    """uint32 (A,): the seed of each micro-batch of a window, the same however often it is asked."""
+    sequence = np.random.SeedSequence([seed & 0xFFFFFFFF, epoch, index])
+    return sequence.generate_state(accumulation, np.uint32)
+
+
 def build_window(
     examples: Sequence[Example],
-    rows: Sequence[int],
+    rows: Sequence[Sequence[int]],
     batch_size: int,
     accumulation: int,
-    sequence_length: int,
-    rooms: Mapping[int, int],
+    length: int,
+    room: Room,
+    seeds: np.ndarray,
 ) -> Window:
     """The arrays of a window.
 
     Args:
         examples: all of them.
-        rows: indices of at most `batch_size * accumulation` of them.
-        batch_size, accumulation: B and A.
-        sequence_length: what lengths are bucketed by.
-        rooms: P by padded length.
+        rows: indices of the examples of each row, at most `batch_size * accumulation` rows.
+        batch_size, accumulation, length: B, A and L.
+        room: P and S.
+        seeds: of the dropout, one a micro-batch.
     """
-    chosen = [examples[row] for row in rows]
-    length = padded_length(max(len(each.token_ids) for each in chosen), sequence_length)
-    token_ids = np.zeros((accumulation * batch_size, length), np.int32)
-    padding_mask = np.zeros_like(token_ids)
-    padding_mask[len(chosen) :, 0] = 1
-    supervised = np.zeros((accumulation * batch_size, length), bool)
-    for place, example in enumerate(chosen):
-        size = len(example.token_ids)
-        token_ids[place, :size] = example.token_ids
-        padding_mask[place, :size] = 1
-        # The state at t predicts token t + 1, so BOS is nobody's target.
-        supervised[place, : size - 1] = example.loss_weights[1:] > 0
+    places = accumulation * batch_size
+    token_ids = np.zeros((places, length), np.int32)
+    segment_ids = np.zeros_like(token_ids)
+    position_ids = np.zeros_like(token_ids)
+    supervised = np.zeros((places, length), bool)
+    sequence_starts = np.full((accumulation, room.starts), batch_size * length, np.int32)
+    counting = np.arange(length, dtype=np.int32)
+    for place in range(places):
+        row = rows[place] if place < len(rows) else ()
+        micro, start = divmod(place, batch_size)
+        if start == 0:
+            found = 0  # segments of the micro-batch so far
+        end = 0
+        for segment, index in enumerate(row, 1):
+            example = examples[index]
+            begin, end = end, end + len(example.token_ids)
+            token_ids[place, begin:end] = example.token_ids
+            segment_ids[place, begin:end] = segment
+            position_ids[place, begin:end] = counting[: end - begin]
+            # The state at t predicts token t + 1, so BOS is nobody's target.
+            supervised[place, begin : end - 1] = example.loss_weights[1:]
+            sequence_starts[micro, found] = start * length + begin
+            found += 1
+        if end < length:
+            position_ids[place, end:] = counting[: length - end]
+            sequence_starts[micro, found] = start * length + end
+            found += 1
     flat = supervised.reshape(accumulation, batch_size * length)
-    counts = flat.sum(axis=1)
-    room = rooms[length]
-    positions = np.zeros((accumulation, room), np.int32)
-    targets = np.zeros((accumulation, room), np.int32)
-    weights = np.zeros((accumulation, room), np.float32)
     ids = token_ids.reshape(accumulation, batch_size * length)
-    for micro, count in enumerate(counts):
-        found = np.flatnonzero(flat[micro])
-        positions[micro, :count] = found
-        targets[micro, :count] = ids[micro, found + 1]
-        weights[micro, :count] = 1
+    gather_indices = np.zeros((accumulation, room.supervised), np.int32)
+    targets = np.zeros((accumulation, room.supervised), np.int32)
+    weights = np.zeros((accumulation, room.supervised), np.float32)
+    for micro in range(accumulation):
+        inputs = np.flatnonzero(flat[micro])
+        gather_indices[micro, : len(inputs)] = inputs
+        targets[micro, : len(inputs)] = ids[micro, inputs + 1]
+        weights[micro, : len(inputs)] = 1
+    shape = (accumulation, batch_size, length)
     return Window(
-        token_ids.reshape(accumulation, batch_size, length),
-        padding_mask.reshape(accumulation, batch_size, length),
-        positions,
+        token_ids.reshape(shape),
+        segment_ids.reshape(shape),
+        position_ids.reshape(shape),
+        sequence_starts,
+        gather_indices,
         targets,
         weights,
-        tokens=sum(len(each.token_ids) for each in chosen),
-        supervised_tokens=int(counts.sum()),
-        rows=tuple(rows),
+        seeds,
+        tokens=int((segment_ids > 0).sum()),
+        supervised_tokens=int(flat.sum()),
+        rows=tuple(index for row in rows for index in row),
     )
 
 
@@ -185,7 +231,7 @@ class WindowSource:
         self._supervised = [int(example.loss_weights[1:].sum()) for example in examples]
         self._settings = settings
         self._planned: tuple[int, list[list[int]]] | None = None
-        self._rooms = self._positions_by_length()
+        self._rooms = self._rooms_by_length()
 
     @property
     def steps_per_epoch(self) -> int:
@@ -196,13 +242,16 @@ class WindowSource:
     def window(self, epoch: int, index: int) -> Window:
         """Window `index` of `epoch`, both from 0."""
         settings = self._settings
+        rows = self.plan(epoch)[index]
+        length = self._padded_length(rows)
         return build_window(
             self._examples,
-            self.plan(epoch)[index],
+            [[row] for row in rows],
             settings.batch_size,
             settings.gradient_accumulation,
-            settings.sequence_length,
-            self._rooms,
+            length,
+            self._rooms[length],
+            dropout_seeds(settings.seed, epoch, index, settings.gradient_accumulation),
         )
 
     def counts(self, epoch: int, index: int) -> Counts:
@@ -236,14 +285,15 @@ class WindowSource:
     def _shape(self, rows: Sequence[int]) -> tuple[int, int, int, int]:
         length = self._padded_length(rows)
         settings = self._settings
-        return settings.gradient_accumulation, settings.batch_size, length, self._rooms[length]
+        room = self._rooms[length].supervised
+        return settings.gradient_accumulation, settings.batch_size, length, room
 
     def _padded_length(self, rows: Sequence[int]) -> int:
         return padded_length(
             max(self._lengths[row] for row in rows), self._settings.sequence_length
         )
 
-    def _positions_by_length(self) -> dict[int, int]:
+    def _rooms_by_length(self) -> dict[int, Room]:
         size = self._settings.batch_size
         most: dict[int, int] = {}
         for epoch in range(self._settings.epochs):
@@ -252,4 +302,6 @@ class WindowSource:
                 for start in range(0, len(rows), size):
                     count = sum(self._supervised[row] for row in rows[start : start + size])
                     most[length] = max(most.get(length, 0), count)
-        return {length: padded_positions(count) for length, count in most.items()}
+        # An example and its padding a row, and the end.
+        starts = 2 * size + 1
+        return {length: Room(padded_positions(count), starts) for length, count in most.items()}

@@ -77,10 +77,13 @@ def arrays(window: Window) -> dict[str, np.ndarray]:
     """The part of a window that goes to the device."""
     return {
         "token_ids": window.token_ids,
-        "padding_mask": window.padding_mask,
-        "positions": window.positions,
+        "segment_ids": window.segment_ids,
+        "position_ids": window.position_ids,
+        "sequence_starts": window.sequence_starts,
+        "gather_indices": window.gather_indices,
         "targets": window.targets,
         "weights": window.weights,
+        "dropout_seeds": window.dropout_seeds,
     }
 
 

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from kerasft.data.batching import (
+    Room,
     Window,
     WindowSource,
     build_window,
@@ -46,7 +47,7 @@ def supervised(window: Window) -> list[list[int]]:
         length = window.token_ids.shape[2]
         real = window.weights[micro] > 0
         for position, target in zip(
-            window.positions[micro][real], window.targets[micro][real], strict=True
+            window.gather_indices[micro][real], window.targets[micro][real], strict=True
         ):
             assert ids[position + 1] == target
             assert position % length != length - 1, "a row's last place predicts nothing"
@@ -60,22 +61,30 @@ def test_a_window_by_hand() -> None:
         Example(np.array([2, 20, 21], np.int32), np.array([0, 1, 1], np.uint8), 1),
         Example(np.array([2, 30], np.int32), np.array([0, 1], np.uint8), 2),
     ]
-    window = build_window(rows, [0, 1, 2], 2, 2, sequence_length=64, rooms={64: 64})
-    assert window.shape == (2, 2, 64, 64)
-    assert window.token_ids[:, :, :5].tolist() == [
-        [[2, 10, 11, 12, 0], [2, 20, 21, 0, 0]],
-        [[2, 30, 0, 0, 0], [0, 0, 0, 0, 0]],
+    seeds = np.array([7, 8], np.uint32)
+    window = build_window(rows, [[2, 0], [], [1]], 2, 2, 6, Room(supervised=4, starts=5), seeds)
+    assert window.shape == (2, 2, 6, 4)
+    assert window.token_ids.tolist() == [
+        [[2, 30, 2, 10, 11, 12], [0, 0, 0, 0, 0, 0]],
+        [[2, 20, 21, 0, 0, 0], [0, 0, 0, 0, 0, 0]],
     ]
-    assert window.padding_mask[:, :, :5].tolist() == [
-        [[1, 1, 1, 1, 0], [1, 1, 1, 0, 0]],
-        [[1, 1, 0, 0, 0], [1, 0, 0, 0, 0]],  # the row that fills up has one token to attend to
+    assert window.segment_ids.tolist() == [
+        [[1, 1, 2, 2, 2, 2], [0, 0, 0, 0, 0, 0]],
+        [[1, 1, 1, 0, 0, 0], [0, 0, 0, 0, 0, 0]],
     ]
-    assert window.positions[0, :5].tolist() == [1, 2, 64, 65, 0]
-    assert window.targets[0, :5].tolist() == [11, 12, 20, 21, 0]
-    assert window.weights[:, :5].tolist() == [[1, 1, 1, 1, 0], [1, 0, 0, 0, 0]]
-    assert (window.tokens, window.supervised_tokens, window.rows) == (9, 5, (0, 1, 2))
-    kinds = {name: getattr(window, name).dtype for name in ("token_ids", "positions", "weights")}
-    assert kinds == {"token_ids": np.int32, "positions": np.int32, "weights": np.float32}
+    assert window.position_ids.tolist() == [
+        [[0, 1, 0, 1, 2, 3], [0, 1, 2, 3, 4, 5]],
+        [[0, 1, 2, 0, 1, 2], [0, 1, 2, 3, 4, 5]],
+    ]
+    assert window.sequence_starts.tolist() == [[0, 2, 6, 12, 12], [0, 3, 6, 12, 12]]
+    assert window.gather_indices.tolist() == [[0, 3, 4, 0], [0, 1, 0, 0]]
+    assert window.targets.tolist() == [[30, 11, 12, 0], [20, 21, 0, 0]]
+    assert window.weights.tolist() == [[1, 1, 1, 0], [1, 1, 0, 0]]
+    assert (window.tokens, window.supervised_tokens, window.rows) == (9, 5, (2, 0, 1))
+    for name in ("token_ids", "segment_ids", "position_ids", "sequence_starts", "gather_indices"):
+        assert getattr(window, name).dtype == np.int32
+    assert (window.targets.dtype, window.weights.dtype) == (np.int32, np.float32)
+    assert (window.dropout_seeds.dtype, window.dropout_seeds.tolist()) == (np.uint32, [7, 8])
 
 
 @pytest.mark.parametrize(("batch_size", "accumulation"), [(1, 1), (8, 1), (4, 2), (1, 8), (3, 5)])
@@ -92,7 +101,7 @@ def test_an_epoch_has_every_supervised_token_once(batch_size: int, accumulation:
         places.extend(window.rows)
         tokens += window.tokens
         assert window.supervised_tokens == window.weights.sum()
-        assert window.padding_mask.any(axis=2).all(), "every row has something to attend to"
+        assert (window.sequence_starts[:, -1] == batch_size * window.shape[2]).all()
     assert sorted(places) == list(range(101))
     assert tokens == sum(len(row.token_ids) for row in rows)
     expected = [int(each) for row in rows for each in row.token_ids[row.loss_weights > 0]]
@@ -116,7 +125,21 @@ def test_a_window_needs_no_history() -> None:
     again, first = source.window(1, 4), fresh.window(1, 4)
     assert again.rows == first.rows
     assert np.array_equal(again.token_ids, first.token_ids)
-    assert np.array_equal(again.positions, first.positions)
+    assert np.array_equal(again.gather_indices, first.gather_indices)
+
+
+def test_every_micro_batch_of_a_run_drops_out_otherwise() -> None:
+    source = WindowSource(examples(40), settings(batch_size=2, accumulation=4))
+    other = WindowSource(examples(40), settings(batch_size=2, accumulation=4, seed=1))
+    seeds = [
+        seed
+        for windows in (source, other)
+        for epoch in (0, 1)
+        for index in range(windows.steps_per_epoch)
+        for seed in windows.window(epoch, index).dropout_seeds.tolist()
+    ]
+    assert len(set(seeds)) == len(seeds) == 2 * 2 * 5 * 4
+    assert source.window(1, 3).dropout_seeds.tolist() == seeds[20 + 12 : 20 + 16]
 
 
 def test_epochs_and_seeds_order_the_rows_otherwise() -> None:
