@@ -16,6 +16,7 @@ from kerasft.engine.head import Head
 from kerasft.engine.loss import largest_chunk
 from kerasft.engine.schedule import WarmupSchedule
 from kerasft.errors import RunError, collected
+from kerasft.models.families import Family
 from kerasft.models.lora import Lora
 from kerasft.recipe import TrainSettings
 
@@ -39,29 +40,46 @@ MAX_PENDING = 64
 class FineTuner(_Step, keras.Model):
     """Trains a `Lora` by `fit` on windows of micro-batches.
 
-    The batches are mappings of arrays, for A micro-batches of B rows of L tokens with up
-    to P supervised ones: `token_ids` and `padding_mask` (A, B, L) int32; `positions`
-    (A, P) int32, flat indices into B·L of the states that predict a supervised token;
-    `targets` (A, P) int32, those tokens; `weights` (A, P) float32, 0 for padding.
+    The batches are mappings of arrays: those of a `Window` that the device reads.
 
     Args:
         backbone: a KerasHub backbone with the adapter on it.
+        family: its family.
         lora: the adapter.
         chunk_bytes: memory for the float32 logits of one chunk of the loss.
+        remat: keep only the input of each block for the backward pass.
+        compiled: compile the step on torch, where a compiler is found.
+
+    Attributes:
+        notes: lines about how the step runs, for people.
+        compilations: (what, seconds) of each call that compiled something.
+        input_seconds: how long the step has waited for its windows.
     """
 
-    def __init__(self, backbone: keras.Model, lora: Lora, *, chunk_bytes: int) -> None:
+    def __init__(
+        self,
+        backbone: keras.Model,
+        family: Family,
+        lora: Lora,
+        *,
+        chunk_bytes: int,
+        remat: bool = False,
+        compiled: bool = False,
+    ) -> None:
         super().__init__(name="finetuner")
         self.backbone = backbone
+        self.family = family
         self.head = Head(backbone)
         self.lora = lora
         self.chunk = largest_chunk(self.head.vocabulary, chunk_bytes)
+        self.input_seconds = 0.0
         self.clip_norm = 0.0
         self.latest: dict[str, float] = {}
         self._pending: list[Mapping[str, Any]] = []
         self._drained: list[dict[str, float]] = []
         self._flushed_at = time.monotonic()
         self.built = True
+        self.set_up(remat=remat, compiled=compiled)
 
     def prepare(self, settings: TrainSettings, total_steps: int) -> None:
         """Compile with AdamW, the schedule and the clipping of a recipe."""

@@ -1,68 +1,161 @@
-"""One optimizer step on torch: eager KerasHub layers under the fused loss."""
+"""One optimizer step on torch.
 
-from collections.abc import Mapping
+Where there is a compiler, each kind of block and the loss of a chunk are compiled once;
+on an NVIDIA GPU the forward and backward pass of a micro-batch is then recorded as a CUDA
+graph, and a step is a few copies, one launch a micro-batch and the update. Nothing waits
+for the device but the metrics, which are read back every half second.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 from keras.src.backend.torch.core import get_device
 
-from kerasft.engine.torch_loss import fused_linear_cross_entropy
+from kerasft.engine import compiler
+from kerasft.engine.compiler import Compilations
+from kerasft.engine.torch_adamw import FlatAdamW
+from kerasft.engine.torch_decoder import TorchDecoder
+from kerasft.engine.torch_loss import chunk_sums, fused_linear_cross_entropy
 
-LENGTH_STEP, POSITIONS_STEP = 16, 32
-"""Lengths and numbers of gathered positions are multiples of these, to keep the shapes few."""
+WARM_UP = 2
+"""Times that a shape runs before it is recorded: the compiler and the libraries set up
+what they need in the first ones."""
+
+
+@dataclass(frozen=True)
+class _Recorded:
+    """A micro-batch's work as a CUDA graph, and the inputs that it reads."""
+
+    graph: torch.cuda.CUDAGraph
+    inputs: Mapping[str, torch.Tensor]
 
 
 class TorchStep:
     """The step of `FineTuner` on torch."""
 
-    def train_step(self, data: Mapping[str, torch.Tensor]) -> dict[str, float]:
+    def set_up(self, remat: bool, compiled: bool) -> None:
+        """Build the decoder, and compile where that is asked for and can be had."""
+        self._device = torch.device(get_device())
+        obstacle = compiler.obstacle() if compiled else "it was not asked for"
+        compiled = obstacle is None
+        self.notes: list[str] = []
+        self.notes.append(
+            "the step is compiled" if compiled else f"the step runs eagerly: {obstacle}"
+        )
+        self._watch = Compilations()
+        self._decoder = TorchDecoder(
+            self.backbone, self.family, self.lora, remat=remat, compile_blocks=compiled
+        )
+        self._chunk = compiler.compiled(chunk_sums) if compiled else chunk_sums
+        self._records = compiled and self._device.type == "cuda"
+        self._runs: dict[tuple, int] = {}
+        self._recorded: dict[tuple, _Recorded] = {}
+        self._sums = torch.zeros(2, device=self._device)
+        self._supervised = torch.ones((), device=self._device)
+        self._flat: FlatAdamW | None = None
+
+    @property
+    def compilations(self) -> list[tuple[str, float]]:
+        """(what, seconds) of each call that compiled something."""
+        return self._watch.found
+
+    def train_step(self, data: Mapping[str, Any]) -> dict[str, float]:
         """Gradients of one window, clipped and applied."""
-        micros, tokens = _micro_batches(data)
-        supervised = max(tokens, 1.0)
-        variables = self.trainable_variables
-        for variable in variables:
-            variable.value.grad = None
-        loss_sum = torch.zeros((), device=get_device())
-        correct = torch.zeros((), device=get_device())
-        for micro in micros:
-            loss, right = self._sums(micro, True)
-            (loss / supervised).backward()
-            loss_sum += loss.detach()
-            correct += right
-        gradients = [variable.value.grad for variable in variables]
-        with torch.no_grad():
-            norm = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients)))
-            if self.clip_norm:
-                torch._foreach_mul_(gradients, self.clip_norm / norm.clamp(min=self.clip_norm))
-            rate = self.optimizer.learning_rate
-            self.optimizer.apply(gradients, variables)
+        if self._flat is None:
+            self._flat = FlatAdamW(self.optimizer, self.trainable_variables)
+        self._accumulate(data)
+        loss, correct = self._sums / self._supervised
+        norm, rate = self._flat.update(self.clip_norm)
         return self.record(
-            {
-                "loss": loss_sum / supervised,
-                "accuracy": correct / supervised,
-                "gradient_norm": norm,
-                "learning_rate": rate,
-            }
+            {"loss": loss, "accuracy": correct, "gradient_norm": norm, "learning_rate": rate}
         )
 
     def sync(self) -> None:
         """Variables hold the newest state already."""
 
+    def gradients(self, window: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Gradients of a window's token-mean loss, by the names of `Lora.tensors`."""
+        if self._flat is None:
+            self._flat = FlatAdamW(self.optimizer, self.trainable_variables)
+        self._accumulate(window)
+        names = list(self.lora.tensors())
+        parts = [part.cpu().numpy().copy() for part in self._flat.gradients]
+        return dict(zip(names, parts, strict=True))
+
+    def hidden_states(self, window: Mapping[str, np.ndarray]) -> np.ndarray:
+        """Float32 (A, B, L, width) after the final norm, without dropout."""
+        found = []
+        with torch.no_grad():
+            for micro in self._micro_batches(window, training=False):
+                micro = self._on_device(micro)
+                states = self._decoder.final_norm(self._decoder.hidden(micro, False))
+                states = states.view(*micro["token_ids"].shape, -1)
+                found.append(states.float().cpu().numpy())
+        return np.stack(found)
+
     def validation_sums(self, window: Mapping[str, np.ndarray]) -> tuple[Any, Any, Any]:
         """Sums over a window: token losses, right tokens, supervised tokens."""
-        micros, supervised = _micro_batches(window)
-        sums = torch.zeros(2, device=get_device())
+        sums = torch.zeros(2, device=self._device)
         with torch.no_grad():
-            for micro in micros:
-                sums += torch.stack(self._sums(micro, False))
-        return sums[0], sums[1], supervised
+            for micro in self._micro_batches(window, training=False):
+                micro = self._on_device(micro)
+                what = f"validation {_said(micro)}"
+                sums += torch.stack(
+                    self._watch.watch(what, lambda micro=micro: self._micro_sums(micro, False))
+                )
+        return sums[0], sums[1], float(np.asarray(window["weights"]).sum())
 
-    def _sums(
+    def _accumulate(self, window: Mapping[str, Any]) -> None:
+        """Sum a window's losses and the gradients of their token mean."""
+        supervised = float(np.asarray(window["weights"]).sum())
+        self._supervised.fill_(max(supervised, 1.0))
+        self._sums.zero_()
+        self._flat.zero_gradients()
+        for micro in self._micro_batches(window, training=True):
+            self._run(micro)
+
+    def _run(self, micro: Mapping[str, torch.Tensor]) -> None:
+        """One micro-batch: recorded where it can be and was run often enough."""
+        shape = tuple(tuple(value.shape) for value in micro.values())
+        recorded = self._recorded.get(shape)
+        if recorded is not None:
+            for name, value in micro.items():
+                recorded.inputs[name].copy_(value, non_blocking=True)
+            recorded.graph.replay()
+            return
+        self._runs[shape] = self._runs.get(shape, 0) + 1
+        micro = self._on_device(micro)
+        if self._records and self._runs[shape] > WARM_UP:
+            self._recorded[shape] = self._record(micro)
+            self._recorded[shape].graph.replay()
+            return
+        self._watch.watch(f"step {_said(micro)}", lambda: self._forward_backward(micro))
+
+    def _record(self, micro: Mapping[str, torch.Tensor]) -> _Recorded:
+        # Blocks of the warm-up are given back: the graph has memory of its own.
+        torch.cuda.empty_cache()
+        graph = torch.cuda.CUDAGraph()
+        pool = next(iter(self._recorded.values())).graph.pool() if self._recorded else None
+        with torch.cuda.graph(graph, pool=pool):
+            self._forward_backward(micro)
+        return _Recorded(graph, micro)
+
+    def _forward_backward(self, micro: Mapping[str, torch.Tensor]) -> None:
+        """Add a micro-batch's sums and gradients to the window's."""
+        with torch.enable_grad():
+            loss, correct = self._micro_sums(micro, True)
+            parts = torch.autograd.grad(loss / self._supervised, self._flat.parameters)
+        self._flat.add_gradients(parts)
+        self._sums.add_(torch.stack((loss.detach(), correct)))
+
+    def _micro_sums(
         self, micro: Mapping[str, torch.Tensor], training: bool
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        hidden = self(micro, training=training)
-        supervised = hidden.flatten(0, 1).index_select(0, micro["positions"])
+        hidden = self._decoder.hidden(micro, training)
+        supervised = self._decoder.final_norm(hidden.index_select(0, micro["gather_indices"]))
         return fused_linear_cross_entropy(
             supervised,
             self.head.matrix(self.head.variable.value),
@@ -70,35 +163,42 @@ class TorchStep:
             micro["weights"],
             soft_cap=self.head.soft_cap,
             largest_chunk=self.chunk,
+            chunk=self._chunk,
         )
 
+    def _micro_batches(
+        self, window: Mapping[str, Any], training: bool
+    ) -> list[dict[str, torch.Tensor]]:
+        """The micro-batches of a window on the host; pinned where a GPU reads them."""
+        micros = []
+        for index in range(len(window["weights"])):
+            micro = {name: torch.as_tensor(np.asarray(window[name][index])) for name in _READ}
+            for name in ("gather_indices", "targets"):
+                micro[name] = micro[name].long()
+            keys = self._decoder.keys(int(window["dropout_seeds"][index])) if training else []
+            if keys:
+                micro["dropout_keys"] = torch.tensor(keys, dtype=torch.int64)
+            if self._device.type == "cuda":
+                micro = {name: value.pin_memory() for name, value in micro.items()}
+            micros.append(micro)
+        return micros
 
-def _micro_batches(window: Mapping[str, Any]) -> tuple[list[dict[str, torch.Tensor]], float]:
-    """The micro-batches of a window on the device, and its supervised tokens.
-
-    Layers that run eagerly take any shape, so most of the padding is cut off again: rows
-    end at the longest one, gathered positions at the last one, up to a small multiple.
-    """
-    device = get_device()
-    data = {name: torch.as_tensor(value) for name, value in window.items()}
-    full = data["token_ids"].shape[-1]
-    micros = []
-    for index, weights in enumerate(data["weights"]):
-        length = _used(data["padding_mask"][index].any(dim=0), LENGTH_STEP)
-        used = _used(weights > 0, POSITIONS_STEP)
-        positions = data["positions"][index, :used].long()
-        micro = {
-            "token_ids": data["token_ids"][index, :, :length],
-            "padding_mask": data["padding_mask"][index, :, :length],
-            "positions": positions // full * length + positions % full,
-            "targets": data["targets"][index, :used].long(),
-            "weights": weights[:used],
-        }
-        micros.append({name: value.to(device, non_blocking=True) for name, value in micro.items()})
-    return micros, float(data["weights"].sum())
+    def _on_device(self, micro: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        return {name: value.to(self._device, non_blocking=True) for name, value in micro.items()}
 
 
-def _used(flags: torch.Tensor, step: int) -> int:
-    """How many places are needed to hold the last that is set, in whole steps."""
-    last = int(flags.nonzero().max()) + 1 if bool(flags.any()) else 1
-    return min(-(-last // step) * step, len(flags))
+_READ = (
+    "token_ids",
+    "segment_ids",
+    "position_ids",
+    "sequence_starts",
+    "gather_indices",
+    "targets",
+    "weights",
+)
+
+
+def _said(micro: Mapping[str, torch.Tensor]) -> str:
+    """The shape of a micro-batch in words."""
+    rows, length = micro["token_ids"].shape
+    return f"{rows} × {length} tokens, {len(micro['weights'])} positions"

@@ -77,10 +77,10 @@ class LoraLinear(keras.layers.Layer):
 
     Args:
         base: the `Dense` or `EinsumDense` layer.
-        settings: layout, rank, alpha and dropout.
+        settings: layout, rank and alpha; the training step applies the dropout.
         path: canonical path below the backbone, such as
-            `decoder_block_0/attention/query`; it seeds A.
-        seed: seed of A and of the dropout.
+            `decoder_block_0/attention/query`; it seeds A and the dropout.
+        seed: seed of A.
     """
 
     def __init__(
@@ -97,17 +97,13 @@ class LoraLinear(keras.layers.Layer):
         self.linear = linear_of(base)
         # A seed that depends on the path alone gives each layer its own A, and the
         # same one on every backend and whatever other layers are targeted.
-        path_seed = zlib.crc32(path.encode())
+        self.path_seed = path_seed = zlib.crc32(path.encode())
+        self.dropout = settings.dropout
         a_shape, b_shape = lora_shapes(self.linear, settings.layout, settings.rank)
         self.a = self.add_weight(name="lora_a", shape=a_shape, initializer="zeros")
         self.b = self.add_weight(name="lora_b", shape=b_shape, initializer="zeros")
         self.a.assign(
             _initial_a(a_shape, settings.layout, np.random.default_rng([seed, path_seed]))
-        )
-        self.drop = (
-            keras.layers.Dropout(settings.dropout, seed=(seed + path_seed) % 2**31)
-            if settings.dropout
-            else None
         )
         self.built = True
 
@@ -120,12 +116,10 @@ class LoraLinear(keras.layers.Layer):
     def kernel(self) -> keras.Variable:
         return self.base.kernel
 
-    def call(self, inputs, training=None):
+    def call(self, inputs):
         outputs = self.base(inputs)
         if not self.active:
             return outputs
-        if self.drop is not None:
-            inputs = self.drop(inputs, training=training)
         return outputs + self.scale * self._product(inputs)
 
     def _product(self, inputs):
@@ -261,7 +255,7 @@ def attach(causal_lm: keras.Model, family: Family, settings: LoraSettings, seed:
         causal_lm: a KerasHub causal LM.
         family: its family, which knows where the targets lie.
         settings: layout, rank, alpha, dropout, targets.
-        seed: seed of A and of the dropout.
+        seed: seed of A.
 
     Raises:
         AdapterError: a target matches no layer.

@@ -1,0 +1,66 @@
+"""torch.compile for the step: whether it can be had, and how it is called."""
+
+import shutil
+import time
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+_SHAPES = 64
+"""Compiled forms that a function may have: lengths, with and without gradients."""
+
+
+def obstacle() -> str | None:
+    """Why nothing can be compiled on this device, in words; None where it can."""
+    if torch.cuda.is_available():
+        try:
+            import triton  # noqa: F401
+        except ImportError:
+            return "Triton is not installed"
+        if torch.cuda.get_device_capability() < (7, 0):
+            return "Triton needs a GPU of compute capability 7.0 or above"
+        return None
+    from torch._inductor import cpp_builder, exc
+
+    try:
+        compiler = cpp_builder.get_cpp_compiler()
+    except (exc.InvalidCxxCompiler, RuntimeError):
+        return "there is no C++ compiler (g++ or clang++) on the PATH"
+    return None if shutil.which(compiler) else f"there is no C++ compiler {compiler} on the PATH"
+
+
+def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The compiled form of a pure function of tensors.
+
+    One shape is compiled as it is; from the second on, sizes that changed become
+    variables, so that lengths do not each cost a compilation.
+    """
+    torch._dynamo.config.recompile_limit = _SHAPES
+    torch._dynamo.config.accumulated_recompile_limit = _SHAPES * 8
+    return torch.compile(function, fullgraph=True)
+
+
+class Compilations:
+    """Counts what was compiled while it is asked to watch.
+
+    Attributes:
+        found: (what, seconds) of each call that compiled something.
+    """
+
+    def __init__(self) -> None:
+        self.found: list[tuple[str, float]] = []
+
+    def watch(self, what: str, run: Callable[[], Any]) -> Any:
+        """Run something; note it where it compiled."""
+        before = _graphs()
+        began = time.monotonic()
+        result = run()
+        if _graphs() > before:
+            self.found.append((what, time.monotonic() - began))
+        return result
+
+
+def _graphs() -> int:
+    """Graphs that Dynamo has traced in this process."""
+    return int(torch._dynamo.utils.counters["stats"]["unique_graphs"])
