@@ -5,6 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 
+from kerasft.data import examples
 from kerasft.data.examples import (
     Encoded,
     Example,
@@ -185,7 +186,8 @@ def test_the_wrong_familys_template_is_named(llama: Tokenizer) -> None:
         encode([SQL_ROW], llama)
 
 
-def damaged(example: Example, what: str, bos: int) -> Example:
+def damaged(example: Example, what: str, tokenizer: Tokenizer) -> Example:
+    bos, eos = tokenizer.bos_id, tokenizer.eos_id
     ids, weights = example.token_ids.copy(), example.loss_weights.copy()
     if what == "double bos":
         ids, weights = np.insert(ids, 1, bos), np.insert(weights, 1, 0)
@@ -201,6 +203,12 @@ def damaged(example: Example, what: str, bos: int) -> Example:
         ids, weights = np.delete(ids, [-3, -4]), np.delete(weights, [-3, -4])
     elif what == "answer masked":
         weights[-3] = 0
+    elif what == "marker in the answer":
+        ids, weights = np.insert(ids, -2, eos), np.insert(weights, -2, 1)
+    elif what == "id beyond the vocabulary":  # which decoding leaves out
+        ids, weights = np.insert(ids, -2, 10**9), np.insert(weights, -2, 1)
+    elif what == "another answer":
+        ids[-3] = ids[-2]
     return dataclasses.replace(example, token_ids=ids, loss_weights=weights)
 
 
@@ -214,12 +222,55 @@ def damaged(example: Example, what: str, bos: int) -> Example:
         ("stop missing", "the stop token <end_of_turn> is not trained"),
         ("answer cut", "the answer is cut"),
         ("answer masked", "part of the answer has loss weight zero"),
+        ("marker in the answer", "the answer is cut"),
+        ("id beyond the vocabulary", "the answer is cut"),
+        ("another answer", "the answer is cut"),
     ],
 )
-def test_the_hard_checks_find(gemma: Tokenizer, what: str, message: str) -> None:
+@pytest.mark.parametrize("again", [1, 256], ids=["read back", "encoded again"])
+def test_the_hard_checks_find(monkeypatch, gemma, what: str, message: str, again: int) -> None:
+    monkeypatch.setattr(examples, "ENCODED_AGAIN", again)
     rows = [SQL_ROW, SQL_ROW]
     encoded, template = encode(rows, gemma)
     check_examples(encoded.examples, rows, template, gemma)
-    bad = damaged(encoded.examples[1], what, gemma.bos_id)
+    bad = damaged(encoded.examples[1], what, gemma)
     with pytest.raises(DataError, match=f"row 1: {message}"):
         check_examples([encoded.examples[0], bad], rows, template, gemma)
+
+
+def test_the_answers_of_other_rows_are_found(gemma: Tokenizer) -> None:
+    rows = [{**SQL_ROW, "sql": f"SELECT {number};"} for number in range(6)]
+    encoded, template = encode(rows, gemma)
+    moved = [dataclasses.replace(each, row=(each.row + 1) % 6) for each in encoded.examples]
+    with pytest.raises(DataError, match=r"(?s)\(6\).*row 1: the answer is cut"):
+        check_examples(moved, rows, template, gemma)
+
+
+@pytest.mark.parametrize("mask_prompt", [True, False])
+def test_few_answers_are_encoded_again(monkeypatch, gemma: Tokenizer, mask_prompt: bool) -> None:
+    rows = [{**SQL_ROW, "sql": f"SELECT {number};"} for number in range(10)]
+    encoded, template = encode(rows, gemma, mask_prompt=mask_prompt)
+    monkeypatch.setattr(examples, "ENCODED_AGAIN", 2)
+    asked = []
+    tokenizer_encode = gemma.encode
+    monkeypatch.setattr(gemma, "encode", lambda text: asked.append(text) or tokenizer_encode(text))
+    check_examples(encoded.examples, rows, template, gemma)
+    # Where the prompt is trained too, no answer can be told from it by its weights.
+    assert len(asked) == (2 if mask_prompt else 10)
+
+
+@pytest.mark.parametrize("at_once", [1, 2, 100])
+def test_rows_in_portions_give_the_same_examples(monkeypatch, gemma, at_once: int) -> None:
+    rows = [
+        {**SQL_ROW, "context": SQL_ROW["context"] + " INSERT INTO t VALUES (1);" * (40 * (n == 2))}
+        for n in range(5)
+    ]
+    rows[3] = {**SQL_ROW, "sql": "SELECT 1 " * 200}
+    whole, _ = encode(rows, gemma, length=128, long_rows="trim")
+    monkeypatch.setattr(examples, "ROWS_AT_ONCE", at_once)
+    parts, _ = encode(rows, gemma, length=128, long_rows="trim")
+    assert (parts.dropped, parts.trimmed, parts.tokens) == (whole.dropped, 1, whole.tokens)
+    for one, other in zip(parts.examples, whole.examples, strict=True):
+        assert one.row == other.row
+        assert np.array_equal(one.token_ids, other.token_ids)
+        assert np.array_equal(one.loss_weights, other.loss_weights)

@@ -1,8 +1,10 @@
 """Text becomes ids and text again, and never a special token."""
 
+import io
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from kerasft.data.tokens import (
@@ -38,6 +40,51 @@ def test_text_comes_back_and_holds_no_special_id(tokenizer: Tokenizer, text: str
     ids = tokenizer.encode(text)
     assert tokenizer.decode(ids) == text
     assert not set(ids) & set(tokenizer.special_ids.values())
+
+
+def test_a_batch_has_the_ids_of_its_texts(tokenizer: Tokenizer) -> None:
+    lines = "CREATE TABLE t (\n  a INT,\n\n  b TEXT\n);\n"
+    texts = [*TEXTS, *LITERALS, lines, f"\n{lines}x\n", *LITERALS, "\n", f"{lines} {LITERALS[3]}"]
+    batch = tokenizer.encode_batch(texts)
+    assert [ids.tolist() for ids in batch] == [tokenizer.encode(text) for text in texts]
+    assert all(ids.dtype == np.int32 for ids in batch)
+    assert tokenizer.encode_batch([]) == []
+
+
+def test_a_token_over_the_end_of_a_line_is_kept() -> None:
+    """Lines are only encoded apart where that gives the same ids."""
+    import sentencepiece
+
+    proto = io.BytesIO()
+    sentencepiece.SentencePieceTrainer.train(
+        sentence_iterator=iter(["some words to learn from", "and some more words"] * 5),
+        model_writer=proto,
+        vocab_size=40,
+        add_dummy_prefix=False,
+        remove_extra_whitespaces=False,
+        normalization_rule_name="identity",
+        user_defined_symbols=["e\nw", "\n"],
+        hard_vocab_limit=False,
+        minloglevel=2,
+    )
+    crossing = SentencePieceTokenizer(proto.getvalue())
+    text = "some\nwords\nsome"
+    ids = crossing.encode_batch([text])[0].tolist()
+    assert ids == crossing.encode(text)
+    apart = [index for line in ("some\n", "words\n", "some") for index in crossing.encode(line)]
+    assert ids != apart
+
+
+@pytest.mark.real_weights
+def test_real_rows_in_a_batch_have_the_ids_of_each_alone(shared_data: Path) -> None:
+    from kerasft.models.sources import load_tokenizer
+
+    gemma = load_tokenizer("gemma3-270m")
+    with (shared_data / "dolly" / "databricks-dolly-15k.jsonl").open(encoding="utf-8") as file:
+        rows = [json.loads(line) for line in file]
+    texts = ["\n".join(row.values()) for row in rows]
+    for text, ids in zip(texts, gemma.encode_batch(texts), strict=True):
+        assert ids.tolist() == gemma.encode(text)
 
 
 def test_plain_text_has_the_ids_that_sentencepiece_gives(gemma: Tokenizer, tiny_gemma3) -> None:
@@ -129,8 +176,6 @@ def test_what_is_no_tokenizer_is_refused(make, message: str) -> None:
 
 
 def test_a_model_that_puts_spaces_before_texts_is_refused(tmp_path: Path) -> None:
-    import io
-
     import sentencepiece
 
     proto = io.BytesIO()
