@@ -11,6 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from kerasft.data.examples import Example
+from kerasft.data.order import balanced, of_like_length
+from kerasft.data.packing import pack
 from kerasft.recipe import TrainSettings
 
 LENGTH_STEP = 64
@@ -21,13 +23,6 @@ LENGTHS_AT_MOST = 8
 
 POSITIONS_STEP = 64
 """Numbers of gathered positions are multiples of this."""
-
-MEGABATCH = 50
-"""Windows among which rows are sorted by length before they are shuffled again.
-
-Rows of a window are then alike in length, so little is padding, and a window is
-still drawn from a random part of the data.
-"""
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,37 +77,6 @@ class Room:
 
     supervised: int
     starts: int
-
-
-def plan_epoch(
-    lengths: Sequence[int], batch_size: int, accumulation: int, seed: int, epoch: int
-) -> list[list[int]]:
-    """Indices of the rows of every window of an epoch, each row once.
-
-    Rows are shuffled, sorted by length inside `MEGABATCH` windows, and the
-    windows are shuffled. The rows that do not fill a window make the last one.
-
-    Args:
-        lengths: of the examples, in tokens.
-        batch_size: rows a micro-batch.
-        accumulation: micro-batches a window.
-        seed, epoch: what the order depends on, apart from the lengths.
-    """
-    size = batch_size * accumulation
-    generator = np.random.default_rng([seed & 0xFFFFFFFF, epoch])
-    order = generator.permutation(len(lengths))
-    whole = len(order) - len(order) % size
-    sizes = np.asarray(lengths)
-    windows: list[list[int]] = []
-    for start in range(0, whole, size * MEGABATCH):
-        rows = order[start : min(start + size * MEGABATCH, whole)]
-        rows = rows[np.argsort(sizes[rows], kind="stable")]
-        windows.extend(rows.reshape(-1, size).tolist())
-    plan = [windows[index] for index in generator.permutation(len(windows))]
-    if whole < len(order):
-        rest = order[whole:]
-        plan.append(rest[np.argsort(sizes[rest], kind="stable")].tolist())
-    return plan
 
 
 def padded_length(length: int, sequence_length: int) -> int:
@@ -217,36 +181,58 @@ class Counts:
 class WindowSource:
     """The windows of a training run, by epoch and index.
 
-    Windows of one padded length share one number of gathered positions, the largest that
-    any of them needs in the whole run, so there are no more shapes than lengths.
+    With `packing`, which examples share a row is settled once, every epoch orders the
+    rows anew, and all windows have one shape: as many tokens a row as the fullest has.
+    Without it, a row is an example, rows of like length share a window, and there are
+    as many shapes as padded lengths. Windows of one padded length share one number of
+    gathered positions, the largest that any of them needs in the whole run.
 
     Args:
         examples: at least one.
-        settings: batch_size, gradient_accumulation, seed and sequence_length are read.
+        settings: batch_size, gradient_accumulation, epochs, packing, seed and
+            sequence_length are read.
     """
 
     def __init__(self, examples: Sequence[Example], settings: TrainSettings) -> None:
         self._examples = examples
-        self._lengths = [len(example.token_ids) for example in examples]
-        self._supervised = [int(example.loss_weights[1:].sum()) for example in examples]
         self._settings = settings
-        self._planned: tuple[int, list[list[int]]] | None = None
+        lengths = [len(example.token_ids) for example in examples]
+        if settings.packing:
+            capacity = -(-settings.sequence_length // LENGTH_STEP) * LENGTH_STEP
+            self._rows = pack(lengths, capacity, settings.seed)
+        else:
+            self._rows = [[index] for index in range(len(examples))]
+        supervised = [int(example.loss_weights[1:].sum()) for example in examples]
+        self._tokens = [sum(lengths[index] for index in row) for row in self._rows]
+        self._supervised = [sum(supervised[index] for index in row) for row in self._rows]
+        self._fullest = max(self._tokens)
+        self._ordered: tuple[int, list[list[int]]] | None = None
         self._rooms = self._rooms_by_length()
+
+    @property
+    def rows(self) -> int:
+        """Rows of an epoch: packed ones with `packing`, else the examples."""
+        return len(self._rows)
 
     @property
     def steps_per_epoch(self) -> int:
         """Windows of an epoch, the last one perhaps not full."""
-        size = self._settings.batch_size * self._settings.gradient_accumulation
-        return -(-len(self._examples) // size)
+        return -(-len(self._rows) // self._size)
+
+    @property
+    def padding_share(self) -> float:
+        """Share of the first epoch's places that are padding, full windows or not."""
+        places = sum(a * b * length * n for (a, b, length, _), n in self.shapes(0).items())
+        return 1 - sum(self._tokens) / places
 
     def window(self, epoch: int, index: int) -> Window:
         """Window `index` of `epoch`, both from 0."""
         settings = self._settings
-        rows = self.plan(epoch)[index]
+        rows = self._order(epoch)[index]
         length = self._padded_length(rows)
         return build_window(
             self._examples,
-            [[row] for row in rows],
+            [self._rows[row] for row in rows],
             settings.batch_size,
             settings.gradient_accumulation,
             length,
@@ -256,31 +242,42 @@ class WindowSource:
 
     def counts(self, epoch: int, index: int) -> Counts:
         """What a window holds, without building it."""
-        rows = self.plan(epoch)[index]
+        rows = self._order(epoch)[index]
         return Counts(
-            sum(self._lengths[row] for row in rows), sum(self._supervised[row] for row in rows)
+            sum(self._tokens[row] for row in rows), sum(self._supervised[row] for row in rows)
         )
 
-    def plan(self, epoch: int) -> list[list[int]]:
-        """Indices of the examples of every window of an epoch."""
-        if self._planned is None or self._planned[0] != epoch:
-            settings = self._settings
-            plan = plan_epoch(
-                self._lengths,
-                settings.batch_size,
-                settings.gradient_accumulation,
-                settings.seed,
-                epoch,
-            )
-            self._planned = (epoch, plan)
-        return self._planned[1]
+    def plan(self, epoch: int) -> list[list[list[int]]]:
+        """Indices of the examples of every row of every window of an epoch."""
+        return [[self._rows[row] for row in rows] for rows in self._order(epoch)]
 
     def shapes(self, epoch: int) -> dict[tuple[int, int, int, int], int]:
         """Windows of an epoch by shape (A, B, L, P), the most frequent first.
 
         A step is compiled once a shape, so this is what compilation will cost.
         """
-        return dict(Counter(map(self._shape, self.plan(epoch))).most_common())
+        return dict(Counter(map(self._shape, self._order(epoch))).most_common())
+
+    @property
+    def _size(self) -> int:
+        return self._settings.batch_size * self._settings.gradient_accumulation
+
+    def _order(self, epoch: int) -> list[list[int]]:
+        """Indices of the rows of every window of an epoch."""
+        if self._ordered is None or self._ordered[0] != epoch:
+            settings = self._settings
+            if settings.packing:
+                order = balanced(
+                    self._supervised,
+                    settings.batch_size,
+                    settings.gradient_accumulation,
+                    settings.seed,
+                    epoch,
+                )
+            else:
+                order = of_like_length(self._tokens, self._size, settings.seed, epoch)
+            self._ordered = (epoch, order)
+        return self._ordered[1]
 
     def _shape(self, rows: Sequence[int]) -> tuple[int, int, int, int]:
         length = self._padded_length(rows)
@@ -289,19 +286,25 @@ class WindowSource:
         return settings.gradient_accumulation, settings.batch_size, length, room
 
     def _padded_length(self, rows: Sequence[int]) -> int:
-        return padded_length(
-            max(self._lengths[row] for row in rows), self._settings.sequence_length
-        )
+        if self._settings.packing:
+            return -(-self._fullest // LENGTH_STEP) * LENGTH_STEP
+        return padded_length(max(self._tokens[row] for row in rows), self._settings.sequence_length)
 
     def _rooms_by_length(self) -> dict[int, Room]:
         size = self._settings.batch_size
-        most: dict[int, int] = {}
+        supervised: Counter[int] = Counter()
+        segments: Counter[int] = Counter()
         for epoch in range(self._settings.epochs):
-            for rows in self.plan(epoch):
+            for rows in self._order(epoch):
                 length = self._padded_length(rows)
                 for start in range(0, len(rows), size):
-                    count = sum(self._supervised[row] for row in rows[start : start + size])
-                    most[length] = max(most.get(length, 0), count)
-        # An example and its padding a row, and the end.
-        starts = 2 * size + 1
-        return {length: Room(padded_positions(count), starts) for length, count in most.items()}
+                    micro = rows[start : start + size]
+                    wanted = sum(self._supervised[row] for row in micro)
+                    supervised[length] = max(supervised[length], wanted)
+                    wanted = sum(len(self._rows[row]) for row in micro)
+                    segments[length] = max(segments[length], wanted)
+        # The padding of each row is a segment too, and the end comes last.
+        return {
+            length: Room(padded_positions(count), segments[length] + size + 1)
+            for length, count in supervised.items()
+        }

@@ -1,5 +1,10 @@
 """Windows hold exactly the supervised tokens of their rows, each row once an epoch."""
 
+import dataclasses
+import itertools
+from collections import Counter
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -10,10 +15,11 @@ from kerasft.data.batching import (
     build_window,
     padded_length,
     padded_positions,
-    plan_epoch,
 )
-from kerasft.data.examples import Example
-from kerasft.recipe import TrainSettings
+from kerasft.data.examples import Example, encode_rows
+from kerasft.data.prompts import template_for
+from kerasft.data.sources import load_rows
+from kerasft.recipe import DataSettings, PromptSettings, TrainSettings
 
 
 def examples(count: int, seed: int = 0, longest: int = 200) -> list[Example]:
@@ -29,30 +35,21 @@ def examples(count: int, seed: int = 0, longest: int = 200) -> list[Example]:
     return made
 
 
-def settings(batch_size: int = 4, accumulation: int = 2, seed: int = 0) -> TrainSettings:
+def settings(
+    batch_size: int = 4,
+    accumulation: int = 2,
+    seed: int = 0,
+    packing: bool = False,
+    sequence_length: int = 256,
+) -> TrainSettings:
     return TrainSettings(
-        sequence_length=256,
+        packing=packing,
+        sequence_length=sequence_length,
         batch_size=batch_size,
         gradient_accumulation=accumulation,
         seed=seed,
         epochs=4,
     )
-
-
-def supervised(window: Window) -> list[list[int]]:
-    """Targets with weight of every micro-batch, each checked against its position."""
-    found = []
-    for micro in range(len(window.token_ids)):
-        ids = window.token_ids[micro].reshape(-1)
-        length = window.token_ids.shape[2]
-        real = window.weights[micro] > 0
-        for position, target in zip(
-            window.gather_indices[micro][real], window.targets[micro][real], strict=True
-        ):
-            assert ids[position + 1] == target
-            assert position % length != length - 1, "a row's last place predicts nothing"
-        found.append(window.targets[micro][real].tolist())
-    return found
 
 
 def test_a_window_by_hand() -> None:
@@ -87,45 +84,105 @@ def test_a_window_by_hand() -> None:
     assert (window.dropout_seeds.dtype, window.dropout_seeds.tolist()) == (np.uint32, [7, 8])
 
 
+def check_segments(window: Window, sequence_length: int) -> None:
+    """Segments are contiguous, count from 1, their positions from 0; starts agree with them."""
+    accumulation, batch_size, length = window.token_ids.shape
+    for micro in range(accumulation):
+        starts = []
+        for row in range(batch_size):
+            segments = window.segment_ids[micro, row]
+            edges = [0, *(np.flatnonzero(np.diff(segments)) + 1).tolist(), length]
+            values = [int(segments[edge]) for edge in edges[:-1]]
+            padded = values[-1] == 0
+            assert values == [*range(1, len(values) + (not padded)), *([0] if padded else [])]
+            expected = np.concatenate([np.arange(b - a) for a, b in itertools.pairwise(edges)])
+            assert np.array_equal(window.position_ids[micro, row], expected)
+            starts += [row * length + edge for edge in edges[:-1]]
+        full = np.full(window.sequence_starts.shape[1], batch_size * length)
+        assert len(starts) < len(full), "the end is always there"
+        full[: len(starts)] = starts
+        assert np.array_equal(window.sequence_starts[micro], full)
+    assert (window.token_ids[window.segment_ids == 0] == 0).all()
+    assert (window.segment_ids > 0).sum() == window.tokens
+
+
+def documents(window: Window) -> list[tuple[list[int], list[int]]]:
+    """Token ids of every segment, and the targets with weight that are read from inside it."""
+    found = []
+    for micro in range(len(window.token_ids)):
+        ids = window.token_ids[micro].reshape(-1)
+        real = window.weights[micro] > 0
+        inputs, targets = window.gather_indices[micro][real], window.targets[micro][real]
+        starts = window.sequence_starts[micro].tolist()
+        for start, end in itertools.pairwise(starts):
+            if end > start and window.segment_ids[micro].reshape(-1)[start] > 0:
+                inside = (inputs >= start) & (inputs < end)
+                # The last token of a segment has no next one: nothing is read from it.
+                assert (inputs[inside] < end - 1).all()
+                assert np.array_equal(ids[inputs[inside] + 1], targets[inside])
+                found.append((ids[start:end].tolist(), targets[inside].tolist()))
+        assert sum(len(targets) for _, targets in found) >= len(inputs)
+        assert not window.gather_indices[micro][~real].any()
+    assert sum(len(targets) for _, targets in found) == window.supervised_tokens
+    assert window.weights.sum() == window.supervised_tokens
+    return found
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("packing", [False, True])
 @pytest.mark.parametrize(("batch_size", "accumulation"), [(1, 1), (8, 1), (4, 2), (1, 8), (3, 5)])
-def test_an_epoch_has_every_supervised_token_once(batch_size: int, accumulation: int) -> None:
-    rows = examples(101)
-    source = WindowSource(rows, settings(batch_size, accumulation))
-    seen: list[int] = []
-    places: list[int] = []
-    tokens = 0
-    for index in range(source.steps_per_epoch):
-        window = source.window(0, index)
-        for targets in supervised(window):
-            seen.extend(targets)
-        places.extend(window.rows)
-        tokens += window.tokens
-        assert window.supervised_tokens == window.weights.sum()
-        assert (window.sequence_starts[:, -1] == batch_size * window.shape[2]).all()
-    assert sorted(places) == list(range(101))
-    assert tokens == sum(len(row.token_ids) for row in rows)
-    expected = [int(each) for row in rows for each in row.token_ids[row.loss_weights > 0]]
-    assert sorted(seen) == sorted(expected)
-    assert source.steps_per_epoch == -(-101 // (batch_size * accumulation))
+def test_an_epoch_has_every_supervised_token_once(
+    batch_size: int, accumulation: int, packing: bool, seed: int
+) -> None:
+    random = np.random.default_rng(seed)
+    longest = int(random.integers(40, 300))
+    rows = examples(int(random.integers(1, 150)), seed, longest)
+    chosen = settings(batch_size, accumulation, seed, packing, sequence_length=longest)
+    source = WindowSource(rows, chosen)
+    for epoch in (0, 3):
+        places: list[int] = []
+        for index in range(source.steps_per_epoch):
+            window = source.window(epoch, index)
+            check_segments(window, longest)
+            held = documents(window)
+            assert len(held) == len(window.rows)
+            for row, (ids, targets) in zip(window.rows, held, strict=True):
+                example = rows[row]
+                assert ids == example.token_ids.tolist(), "nothing is cut"
+                expected = example.token_ids[1:][example.loss_weights[1:] > 0]
+                assert targets == expected.tolist()
+            counts = source.counts(epoch, index)
+            assert counts.tokens == window.tokens
+            assert counts.supervised_tokens == window.supervised_tokens
+            places.extend(window.rows)
+        assert sorted(places) == list(range(len(rows)))
+    assert source.steps_per_epoch == -(-source.rows // (batch_size * accumulation))
 
 
-def test_micro_batches_share_the_rows_of_the_same_window() -> None:
+@pytest.mark.parametrize("packing", [False, True])
+def test_micro_batches_share_the_rows_of_the_same_window(packing: bool) -> None:
     """8x1, 4x2 and 1x8 see the same rows in the same step, which parity rests on."""
-    rows = examples(64)
-    plans = [WindowSource(rows, settings(*shape)).plan(3) for shape in ((8, 1), (4, 2), (1, 8))]
-    assert plans[0] == plans[1] == plans[2]
+    rows = examples(300)
+    plans = [
+        WindowSource(rows, settings(*shape, packing=packing)).plan(3)
+        for shape in ((8, 1), (4, 2), (1, 8))
+    ]
+    assert len(plans[0]) > 4
+    first, second, third = ([sorted(window) for window in plan] for plan in plans)
+    assert first == second == third
 
 
-def test_a_window_needs_no_history() -> None:
-    rows = examples(50)
-    source, fresh = WindowSource(rows, settings()), WindowSource(rows, settings())
+@pytest.mark.parametrize("packing", [False, True])
+def test_a_window_needs_no_history(packing: bool) -> None:
+    rows, chosen = examples(150), settings(2, 2, packing=packing)
+    source, fresh = WindowSource(rows, chosen), WindowSource(rows, chosen)
     for epoch in (0, 1):
         for index in range(source.steps_per_epoch):
             source.window(epoch, index)
     again, first = source.window(1, 4), fresh.window(1, 4)
     assert again.rows == first.rows
-    assert np.array_equal(again.token_ids, first.token_ids)
-    assert np.array_equal(again.gather_indices, first.gather_indices)
+    for field in dataclasses.fields(Window):
+        assert np.array_equal(getattr(again, field.name), getattr(first, field.name))
 
 
 def test_every_micro_batch_of_a_run_drops_out_otherwise() -> None:
@@ -140,33 +197,6 @@ def test_every_micro_batch_of_a_run_drops_out_otherwise() -> None:
     ]
     assert len(set(seeds)) == len(seeds) == 2 * 2 * 5 * 4
     assert source.window(1, 3).dropout_seeds.tolist() == seeds[20 + 12 : 20 + 16]
-
-
-def test_epochs_and_seeds_order_the_rows_otherwise() -> None:
-    lengths = [10] * 64
-    plans = [plan_epoch(lengths, 4, 1, seed, epoch) for seed in (0, 1) for epoch in (0, 1)]
-    assert all(a != b for a in plans for b in plans if a is not b)
-    assert plan_epoch(lengths, 4, 1, 0, 1) == plans[1]
-    assert plan_epoch(lengths, 4, 1, -1, 0) != plans[0]
-
-
-def test_grouping_by_length_saves_padding_and_keeps_the_order_random() -> None:
-    generator = np.random.default_rng(0)
-    lengths = generator.integers(8, 512, 4000).tolist()
-    plan = plan_epoch(lengths, 8, 1, 0, 0)
-    longest = [max(lengths[row] for row in window) for window in plan]
-    padded = sum(8 * each for each in longest)
-    shuffled = generator.permutation(4000).reshape(-1, 8)
-    at_random = sum(8 * max(lengths[row] for row in window) for window in shuffled)
-    assert padded < 0.62 * at_random
-    # A run must not go from short to long: neighbours in time are unlike.
-    order = np.corrcoef(np.arange(len(longest)), longest)[0, 1]
-    assert abs(order) < 0.15
-
-
-def test_only_the_last_window_is_not_full() -> None:
-    plan = plan_epoch([5, 6, 7] * 7, 4, 1, 0, 0)
-    assert [len(window) for window in plan] == [4, 4, 4, 4, 4, 1]
 
 
 @pytest.mark.parametrize("sequence_length", [8, 64, 320, 512, 1000, 2048, 8192])
@@ -189,10 +219,89 @@ def test_there_are_no_more_shapes_than_lengths() -> None:
     assert len({shape[2] for shape in shapes}) == len(shapes) <= 4
 
 
-def test_shapes_are_those_of_the_windows() -> None:
-    source = WindowSource(examples(203), settings())
-    counted: dict[tuple[int, ...], int] = {}
+@pytest.mark.parametrize("packing", [False, True])
+def test_shapes_are_those_of_the_windows(packing: bool) -> None:
+    source = WindowSource(examples(203), settings(packing=packing))
+    counted: Counter[tuple[int, ...]] = Counter()
+    starts: dict[int, set[int]] = {}
+    padding = tokens = 0
     for index in range(source.steps_per_epoch):
-        shape = source.window(2, index).shape
-        counted[shape] = counted.get(shape, 0) + 1
-    assert source.shapes(2) == counted
+        window = source.window(0, index)
+        counted[window.shape] += 1
+        starts.setdefault(window.shape[2], set()).add(window.sequence_starts.shape[1])
+        padding += (window.segment_ids == 0).sum()
+        tokens += window.tokens
+    assert source.shapes(0) == counted
+    assert all(len(sizes) == 1 for sizes in starts.values()), "S is part of the shape"
+    assert source.padding_share == pytest.approx(padding / (padding + tokens))
+
+
+def test_packed_windows_have_one_shape_with_little_room_to_spare() -> None:
+    source = WindowSource(examples(900), settings(packing=True))
+    shapes = {
+        source.window(epoch, index).shape
+        for epoch in range(4)
+        for index in range(source.steps_per_epoch)
+    }
+    ((accumulation, batch_size, length, gathered),) = shapes
+    assert (accumulation, batch_size, length) == (2, 4, 256)
+    counts = [source.counts(0, index) for index in range(source.steps_per_epoch - 1)]
+    mean = sum(each.supervised_tokens for each in counts) / len(counts) / accumulation
+    assert gathered < 1.05 * mean + 64
+    assert source.padding_share < 0.03
+
+
+@pytest.mark.parametrize(
+    ("sequence_length", "longest", "expected"),
+    [(8192, 30, 384), (200, 200, 256), (64, 64, 64), (8, 8, 64), (300, 40, 320)],
+)
+def test_packed_rows_are_no_longer_than_they_must_be(
+    sequence_length: int, longest: int, expected: int
+) -> None:
+    rows = examples(20, longest=longest)
+    if sequence_length == 8192:
+        assert sum(len(row.token_ids) for row in rows) <= expected
+    chosen = settings(1, 1, packing=True, sequence_length=sequence_length)
+    assert WindowSource(rows, chosen).window(0, 0).token_ids.shape == (1, 1, expected)
+
+
+def test_what_is_packed_together_stays_so_and_its_order_does_not() -> None:
+    source = WindowSource(examples(300), settings(packing=True))
+    first, second = ([row for window in source.plan(e) for row in window] for e in (0, 1))
+    assert first != second
+    assert sorted(first) == sorted(second)
+
+
+@pytest.mark.real_weights
+@pytest.mark.parametrize(
+    ("name", "sequence_length", "most"),
+    [("dolly", 1024, 0.01), ("dolly", 512, 0.01), ("spider", 1024, 0.03)],
+)
+def test_real_rows_are_packed_with_little_padding(
+    name: str, sequence_length: int, most: float, shared_data: Path
+) -> None:
+    from kerasft.models.sources import load_tokenizer
+
+    if name == "dolly":
+        data = DataSettings(source=str(shared_data / "dolly" / "databricks-dolly-15k.jsonl"))
+        prompt, task = PromptSettings(template="instruction"), "instruct"
+    else:
+        spider = shared_data / "spider"
+        data = DataSettings(
+            source=str(spider / "derived" / "train_slim.jsonl"),
+            schemas=str(spider / "tables.json"),
+            columns={"question": "question", "sql": "query"},
+        )
+        prompt, task = PromptSettings(template="gemma"), "text_to_sql"
+    encoded = encode_rows(
+        load_rows(data, task).rows,
+        template_for(prompt, task),
+        load_tokenizer("gemma3-270m"),
+        prompt,
+        sequence_length,
+    )
+    chosen = settings(8, 1, packing=True, sequence_length=sequence_length)
+    source = WindowSource(encoded.examples, chosen)
+    assert len(encoded.examples) > 8_000
+    assert source.padding_share < most
+    assert len(source.shapes(0)) == 1

@@ -73,10 +73,12 @@ def uneven_examples(count: int = 8, seed: int = 0) -> list[Example]:
 
 
 def windows_of(
-    examples: Sequence[Example], batch_size: int, accumulation: int
+    examples: Sequence[Example], batch_size: int, accumulation: int, *, packing: bool = False
 ) -> list[dict[str, np.ndarray]]:
     """The windows of an epoch, as they go to the device."""
-    settings = TrainSettings(batch_size=batch_size, gradient_accumulation=accumulation)
+    settings = TrainSettings(
+        batch_size=batch_size, gradient_accumulation=accumulation, packing=packing
+    )
     source = WindowSource(examples, settings)
     return [arrays(source.window(0, index)) for index in range(source.steps_per_epoch)]
 
