@@ -76,7 +76,7 @@ class Prepared:
         }
 
 
-_ORDER = {"seed", "batch_size", "gradient_accumulation", "sequence_length"}
+_ORDER = {"seed", "batch_size", "gradient_accumulation", "sequence_length", "packing"}
 """Settings that decide which rows a window has."""
 
 
