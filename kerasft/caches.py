@@ -35,7 +35,12 @@ def caches() -> list[Cache]:
     """Every cache that a run can fill, with its size in bytes as it is now."""
     hugging_face = _folder("HF_HOME", _xdg_cache() / "huggingface")
     found = [
-        ("kerasft", "assembled weights, compiled JAX programs", cache_dir(), "KERASFT_CACHE"),
+        (
+            "kerasft",
+            "assembled weights, encoded rows (up to 2 GiB), compiled steps",
+            cache_dir(),
+            "KERASFT_CACHE",
+        ),
         (
             "Hugging Face hub",
             "models from hf://",

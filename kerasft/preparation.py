@@ -8,7 +8,8 @@ from typing import Any
 
 from kerasft.console import Reporter
 from kerasft.data.batching import WindowSource
-from kerasft.data.examples import Encoded, check_examples, encode_prompt, encode_rows
+from kerasft.data.encoded import encoded_rows
+from kerasft.data.examples import Encoded, encode_prompt
 from kerasft.data.prompts import Template, template_for
 from kerasft.data.sources import Dataset, load_rows, split_rows
 from kerasft.data.tokens import Tokenizer
@@ -95,13 +96,11 @@ def prepare(recipe: Recipe, reporter: Reporter) -> Prepared:
         tokenizer = load_tokenizer(recipe.model.preset)
     with reporter.working(f"Encoding {len(train_rows) + len(held_rows):,} rows"):
         length = recipe.train.sequence_length
-        train = encode_rows(train_rows, template, tokenizer, recipe.prompt, length)
-        check_examples(train.examples, train_rows, template, tokenizer)
-        held = None
-        if held_rows:
-            held = encode_rows(held_rows, template, tokenizer, recipe.prompt, length)
-            check_examples(held.examples, held_rows, template, tokenizer)
-    windows = WindowSource(train.examples, recipe.train)
+        given = (template, tokenizer, recipe.prompt, length, reporter.note)
+        train = encoded_rows(train_rows, *given)
+        held = encoded_rows(held_rows, *given) if held_rows else None
+        windows = WindowSource(train.examples, recipe.train)
+        held_windows = WindowSource(held.examples, recipe.train) if held else None
     steps = windows.steps_per_epoch * recipe.train.epochs
     samples = recipe.eval.samples
     rows = [held_rows[example.row] for example in held.examples[:samples]] if held else []
@@ -113,7 +112,7 @@ def prepare(recipe: Recipe, reporter: Reporter) -> Prepared:
         train=train,
         validation=held,
         windows=windows,
-        validation_windows=WindowSource(held.examples, recipe.train) if held else None,
+        validation_windows=held_windows,
         total_steps=min(steps, recipe.train.max_steps) if recipe.train.max_steps else steps,
         sample_rows=rows,
     )

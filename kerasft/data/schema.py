@@ -1,5 +1,6 @@
 """The schema in a text-to-SQL context: its CREATE statements, without its rows."""
 
+import functools
 import re
 
 _TOKEN = re.compile(
@@ -40,6 +41,7 @@ def statements(script: str) -> list[str]:
     return [tidy for text in found if (tidy := _tidy(text))]
 
 
+@functools.lru_cache(maxsize=1024)
 def schema_only(context: str) -> str:
     """The CREATE TABLE and CREATE VIEW statements of a context, one a line.
 
