@@ -94,6 +94,8 @@ class Inspection:
         stop: texts of the tokens that end a generation; the first is trained.
         splits: train, and validation where rows are held out.
         steps_per_epoch: optimizer steps.
+        packed_rows: rows that the examples are packed into; None without packing.
+        padding_share: of the first epoch's places, 0 to 1.
         shapes: windows of the first epoch by (A, B, L, P).
         shared: rows of the training side that occur on another side too (same
             prompt and context), by the name of that side.
@@ -108,6 +110,8 @@ class Inspection:
     stop: Sequence[str]
     splits: Sequence[Split]
     steps_per_epoch: int
+    packed_rows: int | None
+    padding_share: float
     shapes: Mapping[tuple[int, int, int, int], int]
     shared: Mapping[str, int]
     samples: Sequence[Sample]
@@ -166,6 +170,8 @@ def inspect(recipe: Recipe, tokenizer: Tokenizer) -> Inspection:
             _split(name, rows, encoded[name], template, tokenizer) for name, rows in sides.items()
         ],
         steps_per_epoch=windows.steps_per_epoch,
+        packed_rows=windows.rows if recipe.train.packing else None,
+        padding_share=windows.padding_share,
         shapes=windows.shapes(0),
         shared=_shared(train_rows, held_rows, recipe.data, recipe.task),
         samples=[

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -63,9 +64,20 @@ def test_counts_lengths_and_shapes(recipe: Recipe, tiny_gemma3: Path) -> None:
     over = [length for split in found.splits for length in split.lengths if length > 128]
     assert len(over) == 3
     assert found.stop == ["<end_of_turn>", "<eos>"]
-    assert found.steps_per_epoch == sum(found.shapes.values()) == -(-train.examples // 4)
+    assert found.steps_per_epoch == sum(found.shapes.values()) == -(-found.packed_rows // 4)
+    ((_, rows, length, _),) = found.shapes
+    assert (rows, length) == (4, 128)
+    places = found.steps_per_epoch * 4 * 128
+    assert found.padding_share == pytest.approx(1 - train.tokens / places)
     assert found.faults == []
     assert train.quantiles["longest"] == max(train.lengths)
+
+
+def test_without_packing_rows_are_counted_alone(recipe: Recipe, tiny_gemma3: Path) -> None:
+    apart = recipe.model_copy(update={"train": recipe.train.model_copy(update={"packing": False})})
+    found = inspection.inspect(apart, from_folder(tiny_gemma3))
+    assert found.packed_rows is None
+    assert found.steps_per_epoch == sum(found.shapes.values()) == -(-found.splits[0].examples // 4)
 
 
 def test_a_samples_weights_cover_its_answer(recipe: Recipe, tiny_gemma3: Path) -> None:
@@ -139,6 +151,8 @@ def test_the_command_writes_and_prints(recipe_file: str, tmp_path: Path) -> None
     assert result.exit_code == 0, result.output
     assert "⟦SELECT 1;<end_of_turn>⟧" in result.output
     assert "rows dropped, longer than sequence_length = 128 tokens" in result.output
+    assert re.search(r"packing: \d+ examples in \d+ rows, \d\.\d a row; ", result.output)
+    assert re.search(r"in 1 shape: \d+ of 1 × 4 × 128 tokens", result.output)
     assert (out / "lengths.png").read_bytes().startswith(b"\x89PNG")
     written = json.loads((out / "inspect.json").read_text())
     assert written["schema_version"] == 1 and written["faults"] == []

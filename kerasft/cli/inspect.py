@@ -91,7 +91,9 @@ def _summary(found: Inspection) -> str:
         f"source: {found.source}, {number(found.counts['rows'])} rows, {found.content_hash[:23]}…",
         "columns: " + ", ".join(f"{name} = {source}" for name, source in found.columns.items()),
         f"stop: {found.stop[0]} is trained; generation ends on {' or '.join(found.stop)}",
-        f"steps an epoch: {number(found.steps_per_epoch)}, in {len(found.shapes)} shapes",
+        _packing(found),
+        f"steps an epoch: {number(found.steps_per_epoch)}, in {len(found.shapes)} "
+        f"{'shape' if len(found.shapes) == 1 else 'shapes'}: {_shapes(found)}",
         f"asked twice within the source: {number(found.counts['repeated'])} rows",
     ]
     lines += [
@@ -99,6 +101,24 @@ def _summary(found: Inspection) -> str:
         for name, count in found.shared.items()
     ]
     return "\n".join(lines)
+
+
+def _packing(found: Inspection) -> str:
+    padding = f"{found.padding_share:.1%} of the tokens are padding"
+    if found.packed_rows is None:
+        return f"packing: off, rows of like length beside each other; {padding}"
+    examples = found.splits[0].examples
+    return (
+        f"packing: {number(examples)} examples in {number(found.packed_rows)} rows, "
+        f"{examples / found.packed_rows:.1f} a row; {padding}"
+    )
+
+
+def _shapes(found: Inspection) -> str:
+    return ", ".join(
+        f"{windows} of {accumulation} × {rows} × {length} tokens, {gathered} with logits"
+        for (accumulation, rows, length, gathered), windows in found.shapes.items()
+    )
 
 
 def _sample(sample: Sample, colored: bool) -> Text:

@@ -1,0 +1,186 @@
+"""How much memory a step takes, and whether blocks must be computed twice for it."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from math import prod
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from kerasft.engine.loss import largest_chunk
+from kerasft.models.families import Family
+from kerasft.recipe import LoraSettings
+
+if TYPE_CHECKING:
+    from kerasft.engine.device import Device
+
+DTYPE_BYTES = {"bfloat16": 2, "float16": 2, "float32": 4}
+LIBRARIES_BYTES = {"torch": 700 << 20, "jax": 900 << 20}
+"""Resident memory of Python with the backend and Keras, before a model: Linux, CPU builds."""
+
+ADAPTER_BYTES = 16
+"""Of an adapter parameter in float32: its value, its gradient, AdamW's two moments."""
+
+LOGIT_BYTES = 6
+"""Of a logit of one chunk of the loss: in the type of the model and in float32."""
+
+SPARE = 0.1
+"""Share of an accelerator's memory that is left to its driver and to fragmentation."""
+
+_CGROUP_LIMITS = (
+    Path("/sys/fs/cgroup/memory.max"),
+    Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"),
+)
+
+
+@dataclass(frozen=True)
+class StepMemory:
+    """Roughly what a step takes, weights included, in bytes.
+
+    Attributes:
+        without_remat: every block keeps what its backward pass reads.
+        with_remat: every block keeps its input.
+    """
+
+    without_remat: int
+    with_remat: int
+
+    def of(self, remat: bool) -> int:
+        return self.with_remat if remat else self.without_remat
+
+
+def step_memory(
+    family: Family,
+    config: Mapping[str, Any],
+    lora: LoraSettings,
+    shape: tuple[int, int, int, int],
+    *,
+    dtype: str,
+    backend: str,
+    on_cpu: bool,
+    chunk_bytes: int,
+) -> StepMemory:
+    """The memory of a step on windows of a shape.
+
+    The sum of the base, the adapter with its optimizer (`ADAPTER_BYTES` a parameter), what
+    the blocks keep for their backward passes, what one backward pass or one chunk of
+    logits takes at its widest, the masks where attention has any, and on a CPU the
+    libraries. A block keeps, for each token, the residual stream at its start and in its
+    middle, queries, keys, values and what attention makes of them, gate and up, and what
+    goes into norms that follow a projection.
+
+    Args:
+        family, config: of the model.
+        lora: its settings.
+        shape: (A, B, L, P) of the windows.
+        dtype: of the base.
+        backend: torch or jax.
+        on_cpu: whether the device is the CPU.
+        chunk_bytes: memory for one chunk of float32 logits.
+    """
+    arch = family.architecture(config)
+    _, rows, length, gathered = shape
+    size, tokens = DTYPE_BYTES[dtype], rows * length
+    inner = next(s.hf_shape[0] for s in family.tensors(config) if s.target == "gate")
+    queries, keys = arch.query_heads * arch.head_width, arch.key_value_heads * arch.head_width
+    kept = 2 * arch.width + 2 * queries + 2 * keys + 2 * inner
+    kept += (arch.post_attention_norm + arch.post_ffw_norm) * arch.width
+    kept += arch.query_key_norm * (queries + keys)
+    kept *= tokens * size
+    # Gradients of gate, up and their product, that product itself, and the stream's.
+    widest = tokens * size * (4 * inner + 4 * arch.width)
+    chunk = min(gathered, largest_chunk(config["vocabulary_size"], chunk_bytes))
+    loss = chunk * config["vocabulary_size"] * LOGIT_BYTES + 2 * gathered * arch.width * size
+    masks = 0
+    if on_cpu or arch.attention_soft_cap:
+        windows = {min(arch.window_of(kind) or length, length) for kind in arch.kinds}
+        masks = len(windows) * tokens * length
+        # Attention weights: torch's autograd keeps a soft-capped block's, in the type of
+        # the model twice and in float32; one block's at a time everywhere else.
+        weights = tokens * length * arch.query_heads
+        if backend == "torch" and arch.attention_soft_cap:
+            kept += weights * (2 * size + 4)
+        elif backend == "jax" or arch.attention_soft_cap:
+            widest += weights * 8
+    fixed = family.parameters(config) * size + masks
+    fixed += ADAPTER_BYTES * trainable_parameters(family, config, lora)
+    fixed += LIBRARIES_BYTES[backend] if on_cpu else 0
+    layers, inputs = len(arch.kinds), tokens * arch.width * size
+    return StepMemory(
+        without_remat=fixed + layers * kept + max(loss, widest),
+        with_remat=fixed + layers * inputs + max(loss, kept + widest),
+    )
+
+
+def trainable_parameters(family: Family, config: Mapping[str, Any], settings: LoraSettings) -> int:
+    """Size of the adapter.
+
+    `keras`: A has the kernel's shape with its last axis replaced by the rank r, B is
+    (r, last axis). `peft`: r · (in + out) a matrix.
+    """
+    total = 0
+    for spec in family.tensors(config):
+        if spec.target not in settings.target_layers:
+            continue
+        if settings.layout == "keras":
+            total += settings.rank * (prod(spec.shape[:-1]) + spec.shape[-1])
+        else:
+            total += settings.rank * sum(spec.hf_shape)
+    return total
+
+
+def available_bytes(device: "Device") -> int | None:
+    """What a run may use: the accelerator's memory less `SPARE`, or a CPU's physical RAM.
+
+    A container's limit counts as RAM. None where it cannot be known.
+    """
+    if device.memory_bytes is not None:
+        return int(device.memory_bytes * (1 - SPARE))
+    if device.kind != "cpu":
+        return None
+    try:
+        found = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")]
+    except (AttributeError, ValueError, OSError):  # Windows
+        return None
+    for path in _CGROUP_LIMITS:
+        try:
+            found.append(int(path.read_text("ascii")))
+        except (OSError, ValueError):  # not in a container, or `max`
+            continue
+    return min(found)
+
+
+def choose_remat(
+    setting: str, needed_without: int, needed_with: int, available: int | None
+) -> bool:
+    """Whether blocks are computed again in the backward pass.
+
+    Args:
+        setting: `none`, `block` or `auto`: only where the step would not fit, and where
+            it takes less so.
+        needed_without, needed_with: bytes of a step without it and with it.
+        available: bytes that there are; None where that is not known.
+    """
+    if setting != "auto":
+        return setting == "block"
+    return available is not None and needed_with < needed_without and needed_without > available
+
+
+def shortage(needed: int, available: int | None, remat: bool) -> str | None:
+    """What to do where a step is likely not to fit, in a sentence; None where it fits.
+
+    Args:
+        needed: bytes of the step as it will be done.
+        available: as for `choose_remat`.
+        remat: what was chosen.
+    """
+    if available is None or needed <= available:
+        return None
+    chosen = "even with remat = block" if remat else "with remat = none"
+    steps = "lower train.batch_size or train.sequence_length"
+    if not remat:
+        steps = f'set train.remat = "block", or {steps}'
+    return (
+        f"a step needs about {needed / 2**30:.1f} GiB {chosen}, and there are "
+        f"{available / 2**30:.1f} GiB: {steps}"
+    )

@@ -1,0 +1,129 @@
+"""What a step takes, and when blocks are computed twice for it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from kerasft.memory import (
+    StepMemory,
+    available_bytes,
+    choose_remat,
+    shortage,
+    step_memory,
+    trainable_parameters,
+)
+from kerasft.models.families import FAMILIES
+from kerasft.models.presets import KNOWN
+from kerasft.recipe import LoraSettings
+
+GIB = 2**30
+
+
+def memory(preset: str = "gemma_2b_en", rows: int = 8, **changes: Any) -> StepMemory:
+    known = KNOWN[preset]
+    length = changes.pop("length", 512)
+    settings = {
+        "dtype": "bfloat16",
+        "backend": "torch",
+        "on_cpu": False,
+        "chunk_bytes": 2**30,
+        "shape": (1, rows, length, rows * length),
+        "lora": LoraSettings(rank=4),
+    } | changes
+    return step_memory(FAMILIES[known.family], known.config, **settings)
+
+
+def test_the_adapter_of_gemma_2b_has_keras_hubs_and_pefts_sizes():
+    known = KNOWN["gemma_2b_en"]
+    sizes = {
+        layout: trainable_parameters(
+            FAMILIES[known.family], known.config, LoraSettings(layout=layout, rank=4)
+        )
+        for layout in ("keras", "peft")
+    }
+    assert sizes == {"keras": 1_363_968, "peft": 460_800}
+
+
+def test_gemma_2b_takes_its_weights_and_what_blocks_keep():
+    step = memory()
+    # 4.67 GiB of weights; 41,472 kept values of two bytes a token and block, 5.7 GiB.
+    assert 4.67 + 5.7 < step.without_remat / GIB < 4.67 + 5.7 + 2
+    assert 4.67 < step.with_remat / GIB < 4.67 + 2.2
+
+
+@pytest.mark.parametrize("preset", ["gemma_2b_en", "gemma2_instruct_2b_en", "llama3.1_8b"])
+def test_more_tokens_take_more_and_remat_takes_less(preset: str):
+    small, large = memory(preset, rows=2), memory(preset, rows=4)
+    long = memory(preset, rows=2, length=1024)
+    for step in (large, long):
+        assert step.without_remat > small.without_remat
+        assert step.with_remat > small.with_remat
+    for step in (small, large, long):
+        assert step.with_remat < step.without_remat
+        assert (step.of(True), step.of(False)) == (step.with_remat, step.without_remat)
+
+
+def test_masks_and_attention_weights_count_where_there_are_any():
+    gpu = memory(rows=1, length=2048).with_remat
+    cpu = memory(rows=1, length=2048, on_cpu=True).with_remat
+    assert cpu > gpu + 2048 * 2048
+    # A soft-cap has no flash attention: its weights are as many as tokens times tokens.
+    steps = [memory("gemma2_instruct_2b_en", rows=1, length=n) for n in (1024, 2048, 4096)]
+    first, second, third = (step.without_remat for step in steps)
+    assert third - second > 2.3 * (second - first)
+
+
+def test_gemma_2b_fits_a_card_of_16_gb_in_float32_only_with_remat():
+    """A T4 computes in no bfloat16; batch 4 × 512 is what its users ask for."""
+    step = memory(rows=4, dtype="float32")
+    available = int(0.9 * 15 * GIB)
+    assert step.with_remat < available < step.without_remat
+    assert choose_remat("auto", step.without_remat, step.with_remat, available)
+
+
+@pytest.mark.parametrize(
+    ("setting", "available", "expected"),
+    [
+        ("none", 1, False),
+        ("block", 1000, True),
+        ("auto", 100, False),
+        ("auto", 99, True),
+        ("auto", 10, True),
+        ("auto", None, False),
+    ],
+)
+def test_remat_is_chosen_by_what_there_is(setting: str, available: int | None, expected: bool):
+    assert choose_remat(setting, 100, 40, available) is expected
+
+
+def test_remat_that_saves_nothing_is_not_chosen():
+    assert not choose_remat("auto", 100, 110, 50)
+
+
+def test_a_shortage_says_what_to_change():
+    assert shortage(GIB, 2 * GIB, remat=False) is None
+    assert shortage(GIB, None, remat=False) is None
+    words = shortage(20 * GIB, 14 * GIB, remat=True)
+    assert "20.0 GiB even with remat" in words and "14.0 GiB" in words
+    assert "train.batch_size" in words and 'remat = "block"' not in words
+    assert 'train.remat = "block"' in shortage(20 * GIB, 14 * GIB, remat=False)
+
+
+class _Device:
+    def __init__(self, kind: str, memory_bytes: int | None) -> None:
+        self.kind, self.memory_bytes = kind, memory_bytes
+
+
+def test_an_accelerator_keeps_a_tenth_and_a_cpu_has_its_ram(tmp_path, monkeypatch):
+    assert available_bytes(_Device("cuda", 1000)) == 900
+    assert available_bytes(_Device("mps", None)) is None
+    limit = tmp_path / "memory.max"
+    monkeypatch.setattr("kerasft.memory._CGROUP_LIMITS", (limit,))
+    ram = available_bytes(_Device("cpu", None))
+    assert ram > 2**28
+    limit.write_text("max\n")
+    assert available_bytes(_Device("cpu", None)) == ram
+    limit.write_text(f"{2**27}\n")
+    assert available_bytes(_Device("cpu", None)) == 2**27
