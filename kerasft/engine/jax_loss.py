@@ -24,6 +24,32 @@ def fused_linear_cross_entropy(
     return _fused(soft_cap, largest_chunk, hidden, embedding, targets, weights)
 
 
+@jax.custom_vjp
+def supervised_rows(hidden: jax.Array, indices: jax.Array, weights: jax.Array) -> jax.Array:
+    """The rows of `hidden` (T, width) at `indices` (P,): (P, width).
+
+    An index whose weight is not 0 comes once, so that the gradient is a gather too and
+    not a sum of P rows at contended places. The others only pad and get none.
+    """
+    return hidden[indices]
+
+
+def _rows_forward(hidden, indices, weights):
+    return hidden[indices], (indices, weights, hidden.shape[0])
+
+
+def _rows_backward(kept, gradient):
+    indices, weights, tokens = kept
+    count = indices.shape[0]
+    places = jnp.where(weights > 0, indices, tokens)
+    source = jnp.full(tokens, count, jnp.int32)
+    source = source.at[places].set(jnp.arange(count, dtype=jnp.int32), mode="drop")
+    return jnp.take(gradient, source, axis=0, mode="fill", fill_value=0), None, None
+
+
+supervised_rows.defvjp(_rows_forward, _rows_backward)
+
+
 @partial(jax.custom_vjp, nondiff_argnums=(0, 1))
 def _fused(soft_cap, largest, hidden, embedding, targets, weights):
     loss, correct, _ = _chunks(soft_cap, largest, False, hidden, embedding, targets, weights)
@@ -71,7 +97,10 @@ def _chunks(soft_cap, largest, keep_gradient, hidden, embedding, targets, weight
 
     def chunk(sums, rows):
         # The positions of a window are padded to a few sizes; chunks of padding cost nothing.
-        loss, correct, gradient = jax.lax.cond(jnp.any(rows[2] > 0), supervised, padding, rows)
+        if count == 1:
+            loss, correct, gradient = supervised(rows)
+        else:
+            loss, correct, gradient = jax.lax.cond(jnp.any(rows[2] > 0), supervised, padding, rows)
         return (sums[0] + loss, sums[1] + correct), gradient if keep_gradient else None
 
     rows = (

@@ -1,6 +1,9 @@
 """One optimizer step on JAX: one compiled function a window shape, with donated state."""
 
-from collections.abc import Callable, Mapping
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from typing import Any
 
 import jax
@@ -8,11 +11,33 @@ import jax.numpy as jnp
 import keras
 import numpy as np
 
-from kerasft.engine.jax_loss import fused_linear_cross_entropy
+from kerasft.engine.jax_attention import uses_cudnn
+from kerasft.engine.jax_decoder import JaxDecoder, Values
+from kerasft.engine.jax_loss import fused_linear_cross_entropy, supervised_rows
+
+QUEUED_SECONDS = 0.25
+"""Steps wait on the device for about this long, so that it never waits for the host."""
+
+QUEUED_STEPS = 8
+"""The most that wait."""
+
+_READ_BY_HOST = ("sequence_starts",)
+"""Arrays of a window that no compiled function reads here."""
 
 
 class JaxStep:
     """The step of `FineTuner` on JAX."""
+
+    def set_up(self, remat: bool, compiled: bool) -> None:
+        """Build the decoder. JAX always compiles, so `compiled` changes nothing."""
+        self._decoder = JaxDecoder(self.backbone, self.family, self.lora, remat=remat)
+        self._trained = list(self.trainable_variables)
+        self._frozen = list(self.non_trainable_variables)
+        self.notes: list[str] = [self._attention_note()]
+        self.compilations: list[tuple[str, float]] = []
+        self._compiled: dict[tuple, Callable] = {}
+        self._shapes: set[tuple] = set()
+        self._packed = False
 
     def make_train_function(self, force: bool = False) -> None:
         """What `fit` calls: the compiled step, fed from Keras' state and iterator.
@@ -22,52 +47,88 @@ class JaxStep:
         """
         if self.train_function is not None and not force:
             return
-        compiled = jax.jit(self._step, donate_argnums=(0, 1, 2))
-        moving = self._moving()
+        # The optimizer is part of what was traced.
+        self._compiled = {key: run for key, run in self._compiled.items() if key[0] != "step"}
+        queue = _Queue()
 
-        in_flight: list[jax.Array] = []
-
-        def train_function(state: tuple, iterator: Any) -> tuple[dict[str, float], tuple]:
+        def train_function(state: tuple, iterator: Iterator) -> tuple[dict[str, float], tuple]:
             trainable, frozen, optimizer_state, metrics_state = state
-            seeds = [frozen[index] for index in moving]
-            base = _without(frozen, moving)
-            metrics, trainable, seeds, optimizer_state = compiled(
-                trainable, seeds, optimizer_state, base, dict(next(iterator))
+            start = time.monotonic()
+            window = next(iterator)
+            self.input_seconds += time.monotonic() - start
+            metrics, trainable, optimizer_state = self._call(
+                "step", self._step, window, trainable, optimizer_state, frozen, donated=(0, 1)
             )
-            frozen = _merged(base, moving, seeds)
-            # JAX returns before the step is done. One step waits in the queue, so that the
-            # device never does; more would leave the numbers minutes behind on a slow one.
-            in_flight.append(metrics["loss"])
-            if len(in_flight) > 1:
-                in_flight.pop(0).block_until_ready()
+            queue.put(metrics["loss"])
             return self.record(metrics), (trainable, frozen, optimizer_state, metrics_state)
 
         self.train_function = train_function
 
-    def _step(
-        self, trainable: list, seeds: list, optimizer_state: list, base: list, window: dict
-    ) -> tuple[dict[str, jax.Array], list, list, list]:
-        """Gradients of one window, clipped and applied; pure."""
-        supervised = jnp.maximum(window["weights"].sum(), 1)
-        moving = self._moving()
+    def sync(self) -> None:
+        """Bring the state that `fit` holds between steps back into the variables."""
+        self.jax_state_sync()
 
-        def micro_step(carry: tuple, micro: dict) -> tuple[tuple, None]:
-            gradients, sums, seeds = carry
-            frozen = _merged(base, moving, seeds)
-            (loss, (correct, updated)), new = jax.value_and_grad(self._loss, has_aux=True)(
-                trainable, frozen, micro, True
+    def gradients(self, window: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Gradients of a window's token-mean loss, by the names of `Lora.tensors`."""
+        found, _ = self._call("gradients", self._gradients, window, *self._state())
+        by_variable = {id(v): value for v, value in zip(self._trained, found, strict=True)}
+        return {
+            name: np.asarray(by_variable[id(variable)])
+            for name, variable in zip(self.lora.tensors(), self.lora.variables, strict=True)
+        }
+
+    def hidden_states(self, window: Mapping[str, np.ndarray]) -> np.ndarray:
+        """Float32 (A, B, L, width) after the final norm, without dropout."""
+        return np.asarray(self._call("hidden states", self._hidden, window, *self._state()))
+
+    def validation_sums(self, window: Mapping[str, np.ndarray]) -> tuple[Any, Any, Any]:
+        """Sums over a window: token losses, right tokens, supervised tokens."""
+        return self._call("validation", self._validation, window, *self._state())
+
+    def _call(
+        self,
+        what: str,
+        function: Callable,
+        window: Mapping[str, Any],
+        *state: list,
+        donated: tuple[int, ...] = (),
+    ) -> Any:
+        """Run a compiled function on a state and a window, and note what was compiled."""
+        # Rows of one segment need no mask, which is cheaper; once a window has needed one,
+        # all do, so that a run compiles a shape twice at the most.
+        self._packed = self._packed or bool((np.asarray(window["segment_ids"]) > 1).any())
+        # What is read while tracing; JAX does not see that it changed.
+        key = (what, self._packed, self.lora.is_active)
+        if key not in self._compiled:
+            self._compiled[key] = jax.jit(
+                partial(function, packed=self._packed), donate_argnums=donated
             )
-            gradients = [old + part for old, part in zip(gradients, new, strict=True)]
-            seeds = [updated[index] for index in moving]
-            return (gradients, sums + jnp.stack([loss, correct]), seeds), None
+        arrays = jax.device_put({k: v for k, v in window.items() if k not in _READ_BY_HOST})
+        (rows, length), room = window["token_ids"].shape[1:], window["weights"].shape
+        start = time.monotonic()
+        result = self._compiled[key](*state, arrays)
+        if (key, rows, length, room) not in self._shapes:
+            # The call came back when the function was compiled, not when it was done.
+            self._shapes.add((key, rows, length, room))
+            said = f"{what} of {room[0]} × {rows} × {length} tokens, {room[1]} supervised"
+            self.compilations.append((said, time.monotonic() - start))
+        return result
 
-        start = (
-            [jnp.zeros_like(value) for value in trainable],
-            jnp.zeros(2, jnp.float32),
-            seeds,
-        )
-        gradients, sums, seeds = _over_micro_batches(micro_step, start, window)
-        gradients = [gradient / supervised for gradient in gradients]
+    def _state(self) -> tuple[list, list]:
+        return [v.value for v in self._trained], [v.value for v in self._frozen]
+
+    def _values(self, trainable: list, frozen: list) -> Values:
+        return {
+            id(variable): value
+            for variables, values in ((self._trained, trainable), (self._frozen, frozen))
+            for variable, value in zip(variables, values, strict=True)
+        }
+
+    def _step(
+        self, trainable: list, optimizer_state: list, frozen: list, window: dict, packed: bool
+    ) -> tuple[dict[str, jax.Array], list, list]:
+        """Gradients of one window, clipped and applied; pure."""
+        gradients, sums = self._gradients(trainable, frozen, window, packed)
         norm = jnp.sqrt(sum(jnp.sum(jnp.square(gradient)) for gradient in gradients))
         if self.clip_norm:
             factor = self.clip_norm / jnp.maximum(norm, self.clip_norm)
@@ -77,74 +138,100 @@ class JaxStep:
             optimizer_state, gradients, trainable
         )
         metrics = {
-            "loss": sums[0] / supervised,
-            "accuracy": sums[1] / supervised,
+            "loss": sums[0],
+            "accuracy": sums[1],
             "gradient_norm": norm,
             "learning_rate": rate,
         }
-        return metrics, trainable, seeds, optimizer_state
+        return metrics, trainable, optimizer_state
 
-    def sync(self) -> None:
-        """Bring the state that `fit` holds between steps back into the variables."""
-        self.jax_state_sync()
-
-    def validation_sums(self, window: Mapping[str, np.ndarray]) -> tuple[Any, Any, Any]:
-        """Sums over a window: token losses, right tokens, supervised tokens."""
-        return self._validation_function(
-            [variable.value for variable in self.trainable_variables],
-            [variable.value for variable in self.non_trainable_variables],
-            dict(window),
+    def _gradients(
+        self, trainable: list, frozen: list, window: dict, packed: bool
+    ) -> tuple[list, jax.Array]:
+        """Gradients of the token-mean loss, and that loss and the accuracy."""
+        supervised = jnp.maximum(window["weights"].sum(), 1)
+        differentiated = jax.value_and_grad(
+            partial(self._loss, packed=packed, training=True), has_aux=True
         )
 
-    @property
-    def _validation_function(self) -> Any:
-        if getattr(self, "_compiled_validation", None) is None:
-            self._compiled_validation = jax.jit(self._validation)
-        return self._compiled_validation
+        def micro_step(carry: tuple, micro: dict) -> tuple[tuple, None]:
+            gradients, sums = carry
+            (loss, correct), new = differentiated(trainable, frozen, micro)
+            gradients = [old + part for old, part in zip(gradients, new, strict=True)]
+            return (gradients, sums + jnp.stack([loss, correct])), None
 
-    def _validation(self, trainable: list, frozen: list, window: dict) -> tuple:
+        start = ([jnp.zeros_like(value) for value in trainable], jnp.zeros(2, jnp.float32))
+        gradients, sums = _over_micro_batches(micro_step, start, window)
+        return [gradient / supervised for gradient in gradients], sums / supervised
+
+    def _validation(self, trainable: list, frozen: list, window: dict, packed: bool) -> tuple:
         def micro_step(sums: jax.Array, micro: dict) -> tuple[jax.Array, None]:
-            loss, (correct, _) = self._loss(trainable, frozen, micro, False)
-            return sums + jnp.stack([loss, correct]), None
+            found = self._loss(trainable, frozen, micro, packed=packed, training=False)
+            return sums + jnp.stack(found), None
 
         sums = _over_micro_batches(micro_step, jnp.zeros(2, jnp.float32), window)
         return sums[0], sums[1], window["weights"].sum()
 
-    def _loss(self, trainable: list, frozen: list, micro: Mapping, training: bool) -> tuple:
-        hidden, updated = self.stateless_call(trainable, frozen, micro, training=training)
-        states = hidden.reshape(-1, hidden.shape[-1])[micro["positions"]]
-        loss, correct = fused_linear_cross_entropy(
-            states,
-            self.head.matrix(frozen[self._head_index()]),
+    def _hidden(self, trainable: list, frozen: list, window: dict, packed: bool) -> jax.Array:
+        values = self._values(trainable, frozen)
+
+        def states(micro: dict) -> jax.Array:
+            hidden = self._decoder.hidden(values, micro, packed=packed, training=False)
+            hidden = self._decoder.final_norm(values, hidden).astype(jnp.float32)
+            return hidden.reshape(*micro["token_ids"].shape, -1)
+
+        return jax.lax.map(states, window)
+
+    def _loss(
+        self, trainable: list, frozen: list, micro: Mapping, *, packed: bool, training: bool
+    ) -> tuple[jax.Array, jax.Array]:
+        """Summed losses and right tokens of a micro-batch."""
+        values = self._values(trainable, frozen)
+        hidden = self._decoder.hidden(values, micro, packed=packed, training=training)
+        states = supervised_rows(hidden, micro["gather_indices"], micro["weights"])
+        return fused_linear_cross_entropy(
+            self._decoder.final_norm(values, states),
+            self.head.matrix(values[id(self.head.variable)]),
             micro["targets"],
             micro["weights"],
             soft_cap=self.head.soft_cap,
             largest_chunk=self.chunk,
         )
-        return loss, (correct, updated)
 
     def _rate(self, optimizer_state: list) -> jax.Array:
         mapping = list(zip(self.optimizer.variables, optimizer_state, strict=True))
         with keras.StatelessScope(state_mapping=mapping):
             return jnp.asarray(self.optimizer.learning_rate)
 
-    def _head_index(self) -> int:
-        return next(
-            index
-            for index, variable in enumerate(self.non_trainable_variables)
-            if variable is self.head.variable
-        )
+    def _attention_note(self) -> str:
+        arch = self._decoder.architecture
+        if arch.attention_soft_cap:
+            return "attention is computed by XLA: cuDNN's has no soft-cap"
+        if uses_cudnn(arch.head_width, self.backbone.compute_dtype):
+            return "attention is cuDNN's flash attention"
+        return "attention is computed by XLA"
 
-    def _moving(self) -> list[int]:
-        """Which frozen variables change in a step: the states of the seed generators.
 
-        Only they are carried through the accumulation; the base's weights are not.
-        """
-        return [
-            index
-            for index, variable in enumerate(self.non_trainable_variables)
-            if not keras.backend.is_float_dtype(variable.dtype)
-        ]
+class _Queue:
+    """Bounds the steps that wait on the device.
+
+    JAX returns before a step is done. A fast device needs some steps in its queue, so that
+    it never waits for the host; on a slow one more than one would leave the numbers behind.
+    """
+
+    def __init__(self) -> None:
+        self._waiting: deque[jax.Array] = deque()
+        self._done_at = time.monotonic()
+        self._room = 1
+
+    def put(self, result: jax.Array) -> None:
+        """Add a step's result, and wait until no more steps are queued than should be."""
+        self._waiting.append(result)
+        while len(self._waiting) > self._room:
+            self._waiting.popleft().block_until_ready()
+            now = time.monotonic()
+            took, self._done_at = now - self._done_at, now
+            self._room = int(min(max(QUEUED_SECONDS / max(took, 1e-6), 1), QUEUED_STEPS))
 
 
 def _over_micro_batches(micro_step: Callable, start: Any, window: dict) -> Any:
@@ -152,16 +239,3 @@ def _over_micro_batches(micro_step: Callable, start: Any, window: dict) -> Any:
     if window["weights"].shape[0] == 1:
         return micro_step(start, {name: value[0] for name, value in window.items()})[0]
     return jax.lax.scan(micro_step, start, window)[0]
-
-
-def _without(values: list, indices: list[int]) -> list:
-    left_out = set(indices)
-    return [value for index, value in enumerate(values) if index not in left_out]
-
-
-def _merged(values: list, indices: list[int], others: list) -> list:
-    """The list that `_without` was taken from, with others in the places left out."""
-    merged = list(values)
-    for index, other in zip(indices, others, strict=True):
-        merged.insert(index, other)
-    return merged
