@@ -1,5 +1,6 @@
 """From a recipe to windows of tokens, before any weights are loaded."""
 
+import functools
 import hashlib
 import json
 from collections.abc import Mapping
@@ -53,6 +54,7 @@ class Prepared:
             "source": self.dataset.source,
             "content_hash": self.dataset.content_hash,
             "rows": len(self.train.examples),
+            "packed_rows": self.windows.rows,
             "tokens": self.train.tokens,
             "supervised_tokens": self.train.supervised_tokens,
             "dropped": self.train.reasons,
@@ -60,21 +62,35 @@ class Prepared:
             "validation_rows": len(held.examples) if held else 0,
         }
 
+    def packing(self) -> str:
+        """How full the windows are, in a sentence."""
+        shapes, rows = self.windows.shapes(0), len(self.train.examples)
+        full = f"{self.windows.padding_share:.1%} of the places are padding"
+        if self.recipe.train.packing:
+            length = next(iter(shapes))[2]
+            return f"{rows:,} rows packed into {self.windows.rows:,} of {length:,} tokens; {full}"
+        return f"{rows:,} rows in windows of {len(shapes)} shapes; {full}"
+
     def identity(self) -> dict[str, Any]:
         """What must not change between a checkpoint and its resumption."""
-        digest = hashlib.sha256()
-        for example in self.train.examples:
-            digest.update(example.token_ids.tobytes())
-            digest.update(example.loss_weights.tobytes())
         settings = self.recipe.train.model_dump(include=_ORDER)
         template = json.dumps(self.template.to_dict(), sort_keys=True)
         return {
             "data": self.dataset.content_hash,
-            "tokens": digest.hexdigest(),
+            "tokens": self._tokens_hash,
             "template": hashlib.sha256(template.encode()).hexdigest(),
             "lora": json.dumps(self.recipe.lora.model_dump(), sort_keys=True),
             **settings,
         }
+
+    @functools.cached_property
+    def _tokens_hash(self) -> str:
+        """Asked for at every checkpoint."""
+        digest = hashlib.sha256()
+        for example in self.train.examples:
+            digest.update(example.token_ids.tobytes())
+            digest.update(example.loss_weights.tobytes())
+        return digest.hexdigest()
 
 
 _ORDER = {"seed", "batch_size", "gradient_accumulation", "sequence_length", "packing"}
@@ -104,7 +120,7 @@ def prepare(recipe: Recipe, reporter: Reporter) -> Prepared:
     steps = windows.steps_per_epoch * recipe.train.epochs
     samples = recipe.eval.samples
     rows = [held_rows[example.row] for example in held.examples[:samples]] if held else []
-    return Prepared(
+    prepared = Prepared(
         recipe=recipe,
         dataset=dataset,
         template=template,
@@ -116,3 +132,5 @@ def prepare(recipe: Recipe, reporter: Reporter) -> Prepared:
         total_steps=min(steps, recipe.train.max_steps) if recipe.train.max_steps else steps,
         sample_rows=rows,
     )
+    reporter.note(prepared.packing())
+    return prepared

@@ -1,5 +1,6 @@
 """`train`: from a recipe to a run folder, and from a stopped run onwards."""
 
+import contextlib
 import statistics
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -206,6 +207,7 @@ class _Session:
                 "trained": self.lora.parameters,
             },
             planned_steps=prepared.total_steps,
+            padding_share=prepared.windows.padding_share,
         )
 
     def fit(self, callbacks: Sequence[Any], requests: StopRequests) -> TrainResult:
@@ -262,14 +264,17 @@ class _Session:
             ended = validation is not None and validation.stopped_early
             while progress.step < last_step and not (ended or requests.asked):
                 epoch = progress.epoch
-                self.finetuner.fit(
-                    EpochWindows(prepared.windows, progress, last_step),
-                    initial_epoch=epoch,
-                    epochs=epoch + 1,
-                    callbacks=every,
-                    verbose=0,
-                    shuffle=False,
-                )
+                with contextlib.closing(
+                    EpochWindows(prepared.windows, progress, last_step)
+                ) as windows:
+                    self.finetuner.fit(
+                        windows,
+                        initial_epoch=epoch,
+                        epochs=epoch + 1,
+                        callbacks=every,
+                        verbose=0,
+                        shuffle=False,
+                    )
                 ended = self.finetuner.stop_training
             every.finish()
         self.finetuner.sync()
@@ -291,7 +296,13 @@ class _Session:
             first_loss=lines[0]["loss"] if lines else None,
             last_loss=lines[-1]["loss"] if lines else None,
             validation=_validation_record(self.validations, progress),
+            compilations={
+                "count": len(self.finetuner.compilations),
+                "seconds": sum(seconds for _, seconds in self.finetuner.compilations),
+            },
+            first_step_seconds=log.first_step_seconds,
             tokens_per_second=statistics.median(log.rates[1:] or log.rates or [0.0]),
+            input_wait_share=progress.input_seconds / max(progress.seconds, 1e-9),
             peak_memory_bytes=peak_memory_bytes(),
             seconds=progress.seconds,
             samples=self.samples,

@@ -23,7 +23,7 @@ pytestmark = pytest.mark.keras
 EPOCH = 3
 """Optimizer steps of an epoch here: two full windows and half a one."""
 
-CLOCK = {"tokens_per_second", "peak_memory_bytes", "seconds"}
+CLOCK = {"tokens_per_second", "peak_memory_bytes", "seconds", "input_wait_share"}
 """What may differ between two runs that are the same."""
 
 

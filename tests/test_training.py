@@ -29,6 +29,7 @@ METRICS = [
     "tokens_per_second",
     "peak_memory_bytes",
     "seconds",
+    "input_wait_share",
 ]
 
 

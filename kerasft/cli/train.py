@@ -85,6 +85,7 @@ def _print_result(result: "TrainResult") -> None:
         ["tokens/s", number(round(record["tokens_per_second"]))],
         ["peak memory", f"{record['peak_memory_bytes'] / 2**30:.2f} GiB"],
         ["training time", f"{record['seconds']:.1f} s"],
+        *_step_rows(record),
     ]
     validation = record.get("validation")
     if validation:
@@ -103,6 +104,22 @@ def _print_result(result: "TrainResult") -> None:
         click.echo(f"kerasft export {run} --to hf --out MODEL")
     else:
         click.echo(f"kerasft train --resume {run}")
+
+
+def _step_rows(record: Mapping[str, Any]) -> list[list[str]]:
+    """How the step ran; a run of an older kerasft did not record it."""
+    rows = []
+    if record.get("first_step_seconds") is not None:
+        rows.append(["first step", f"{record['first_step_seconds']:.1f} s"])
+    if record.get("compilations"):
+        count, seconds = record["compilations"]["count"], record["compilations"]["seconds"]
+        rows.append(["compilations", f"{number(count)} in {seconds:.1f} s" if count else "none"])
+    if record.get("remat"):
+        rows.append(["remat", record["remat"]])
+    for label, key in (("padding", "padding_share"), ("input wait", "input_wait_share")):
+        if record.get(key) is not None:
+            rows.append([label, f"{record[key]:.1%}"])
+    return rows
 
 
 def _print_plan(plan: Mapping[str, Any], as_json: bool) -> None:

@@ -16,6 +16,7 @@ import numpy as np
 from kerasft.data.batching import Window, WindowSource
 from kerasft.engine.device import peak_memory_bytes
 from kerasft.engine.finetuner import FineTuner
+from kerasft.engine.prefetch import Prefetch
 from kerasft.errors import RunError
 from kerasft.runs import RunFolder
 
@@ -32,6 +33,7 @@ class Progress:
         epoch, window: the next window: its epoch, and its index there.
         tokens, supervised_tokens: seen so far, padding left out.
         seconds: spent in steps.
+        input_seconds: of these, spent waiting for the next window.
         best_loss, best_step: the lowest validation loss and where it was.
         worse: validations since then.
     """
@@ -42,6 +44,7 @@ class Progress:
     tokens: int = 0
     supervised_tokens: int = 0
     seconds: float = 0.0
+    input_seconds: float = 0.0
     best_loss: float | None = None
     best_step: int = 0
     worse: int = 0
@@ -51,7 +54,7 @@ class Progress:
 
 
 class EpochWindows(keras.utils.PyDataset):
-    """The windows of one epoch from a position on, as `fit` takes them.
+    """The windows of one epoch from a position on, as `fit` takes them, made ahead of it.
 
     Args:
         source: the run's windows.
@@ -61,16 +64,21 @@ class EpochWindows(keras.utils.PyDataset):
 
     def __init__(self, source: WindowSource, progress: Progress, last_step: int) -> None:
         super().__init__()
-        self._source = source
-        self._epoch = progress.epoch
-        self._offset = progress.window
-        self._length = min(source.steps_per_epoch - progress.window, last_step - progress.step)
+        epoch, offset = progress.epoch, progress.window
+        self._length = min(source.steps_per_epoch - offset, last_step - progress.step)
+        self._windows = Prefetch(
+            lambda index: arrays(source.window(epoch, offset + index)), self._length
+        )
 
     def __len__(self) -> int:
         return self._length
 
     def __getitem__(self, index: int) -> dict[str, np.ndarray]:
-        return arrays(self._source.window(self._epoch, self._offset + index))
+        return self._windows[index]
+
+    def close(self) -> None:
+        """Make no more windows."""
+        self._windows.close()
 
 
 def arrays(window: Window) -> dict[str, np.ndarray]:
@@ -120,6 +128,11 @@ class MetricsLog(keras.callbacks.Callback):
         run: where they are written.
         progress: advanced here, and only here.
         on_line: called with each line after it is written.
+
+    Attributes:
+        rates: tokens a second of each line, the first step's among them.
+        first_step_seconds: from the start of `fit` to the end of its first step, which
+            compiles; None before that.
     """
 
     def __init__(
@@ -132,18 +145,26 @@ class MetricsLog(keras.callbacks.Callback):
     ) -> None:
         super().__init__()
         self.rates: list[float] = []
+        self.first_step_seconds: float | None = None
         self.finetuner = finetuner
         self.source = source
         self.run = run
         self.progress = progress
         self._on_line = on_line
         self._waiting: list[tuple[int, int, int]] = []
-        self._since = time.monotonic()
+        self._since = self._begun = time.monotonic()
+        self._waited = finetuner.input_seconds
+
+    def on_train_begin(self, logs: Mapping[str, Any] | None = None) -> None:
+        self._begun = time.monotonic()
 
     def on_epoch_begin(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
         self._since = time.monotonic()
 
     def on_train_batch_end(self, batch: int, logs: Mapping[str, Any] | None = None) -> None:
+        if self.first_step_seconds is None:
+            # The first step's numbers have been read back, so the device is done with it.
+            self.first_step_seconds = time.monotonic() - self._begun
         counts = self.source.counts(self.progress.epoch, self.progress.window)
         self.progress.step += 1
         self.progress.window += 1
@@ -171,15 +192,19 @@ class MetricsLog(keras.callbacks.Callback):
     def pause(self, seconds: float) -> None:
         """Leave time that was not spent in steps out of the count."""
         self._since += seconds
+        self._begun += seconds
 
     def _write(self) -> None:
         drained = self.finetuner.drain()
         if not drained:
             return
         now = time.monotonic()
-        each = (now - self._since) / len(drained)
+        spent, waited = now - self._since, self.finetuner.input_seconds - self._waited
+        each = spent / len(drained)
         self._since = now
-        self.progress.seconds += each * len(drained)
+        self._waited = self.finetuner.input_seconds
+        self.progress.seconds += spent
+        self.progress.input_seconds += waited
         memory = peak_memory_bytes()
         lines = []
         for metrics, (step, tokens, supervised) in zip(drained, self._waiting, strict=False):
@@ -192,6 +217,7 @@ class MetricsLog(keras.callbacks.Callback):
                     "tokens_per_second": tokens / each,
                     "peak_memory_bytes": memory,
                     "seconds": each,
+                    "input_wait_share": waited / spent,
                 }
             )
         self._waiting = self._waiting[len(drained) :]
