@@ -45,6 +45,7 @@ def test_the_tutorial_recipe_is_the_tutorial():
     assert (tutorial.lora.layout, tutorial.lora.rank, tutorial.lora.scale) == ("keras", 4, 1.0)
     train = tutorial.train
     assert (train.sequence_length, train.batch_size, train.epochs) == (256, 1, 1)
+    assert not train.packing
     assert (train.learning_rate, train.weight_decay, train.schedule) == (5e-5, 0.01, "constant")
     assert not tutorial.prompt.mask_prompt
 
