@@ -179,7 +179,7 @@ class _Session:
         if recipe.lora.init_from and start is None:
             start_adapter(self.base, self.lora, recipe.lora.init_from)
         self.finetuner = FineTuner(
-            self.base.causal_lm.backbone, self.lora, chunk_bytes=chunk_bytes()
+            self.base.causal_lm.backbone, self.base.family, self.lora, chunk_bytes=chunk_bytes()
         )
         self.finetuner.prepare(recipe.train, prepared.total_steps)
         self.progress = Progress()

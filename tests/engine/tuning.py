@@ -54,7 +54,9 @@ def small_tuner(*, moved: bool = True, **settings: Any) -> FineTuner:
     """A `FineTuner` over a Gemma of one block; `settings` are the adapter's."""
     causal_lm = small_model("gemma", num_layers=1)
     lora = with_lora(causal_lm, "gemma", moved=moved, **settings)
-    return FineTuner(causal_lm.backbone, lora, chunk_bytes=4 * VOCABULARY * 20)
+    return FineTuner(
+        causal_lm.backbone, FAMILIES["gemma"], lora, chunk_bytes=4 * VOCABULARY * 20
+    )
 
 
 def uneven_examples(count: int = 8, seed: int = 0) -> list[Example]:
