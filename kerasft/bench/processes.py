@@ -1,0 +1,86 @@
+"""Running a contender in a process of its own, and saying why it failed."""
+
+import contextlib
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from kerasft.masking import masked
+
+_REASON = 300  # characters
+_ERROR = re.compile(r"^(\w+\.)*\w*(Error|Exception|Interrupt|Exit)\b")
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a process ended.
+
+    Attributes:
+        status: `ok`, `failed` or `timeout`.
+        reason: in a sentence, where it is not `ok`.
+        result: the JSON object that it left.
+    """
+
+    status: str
+    reason: str
+    result: Mapping[str, Any]
+
+
+def run_worker(task: str, folder: Path, log: Path, timeout: float) -> Ended:
+    """Run `python -m kerasft.bench.worker TASK FOLDER`, and all that it starts, up to a time.
+
+    Args:
+        task: a contender's name, or another task that the worker knows.
+        folder: has work.json and rows.npz; TASK.json is left there.
+        log: gets its output.
+        timeout: seconds.
+    """
+    result = folder / f"{task}.json"
+    result.unlink(missing_ok=True)
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "kerasft.bench.worker", task, str(folder)],
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+        try:
+            code = process.wait(timeout)
+        except subprocess.TimeoutExpired:
+            return Ended("timeout", f"not done after {timeout:g} s", {})
+        finally:
+            _end(process)
+    if code == 0 and result.is_file():
+        return Ended("ok", "", json.loads(result.read_text("utf-8")))
+    return Ended("failed", _reason(code, log.read_text("utf-8", errors="replace")), {})
+
+
+def _end(process: subprocess.Popen) -> None:
+    """End a process with its children, which compilers leave behind."""
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        if hasattr(os, "killpg"):
+            os.killpg(process.pid, signal.SIGKILL)
+        else:
+            process.kill()
+    process.wait()
+
+
+def _reason(code: int, output: str) -> str:
+    """The error that a process died of: its last line that names one, else how it ended."""
+    if code < 0:
+        name = signal.Signals(-code).name
+        hint = ", perhaps for want of memory" if name == "SIGKILL" else ""
+        return f"killed by {name}{hint}"
+    lines = [line.strip() for line in output.splitlines() if line.strip()]
+    named = [line for line in lines if _ERROR.match(line)]
+    text = (named or lines or [f"exit code {code}"])[-1]
+    return masked(text if len(text) <= _REASON else text[: _REASON - 1] + "…")

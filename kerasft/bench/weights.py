@@ -1,0 +1,72 @@
+"""The weights of a work as a Hugging Face folder, for contenders that read one.
+
+Made in a process of its own: Keras writes real weights, transformers random ones.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from kerasft import backend
+from kerasft.bench.work import SEED, Work
+
+
+def write_folder(work: Work, folder: Path) -> dict[str, Any]:
+    """Write weights, configuration and a tokenizer.
+
+    Returns:
+        `folder`.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    if work.preset is None:
+        from kerasft.hf.models import placeholder_tokenizer, random_model
+
+        random_model(hf_config(work), work.dtype, SEED).save_pretrained(folder)
+        placeholder_tokenizer().save_pretrained(folder)
+    else:
+        _write_preset(work, folder)
+    return {"folder": str(folder)}
+
+
+def hf_config(work: Work) -> dict[str, Any]:
+    """config.json of a shape; its special tokens are those of `placeholder_tokenizer`."""
+    return work.table.hf_config(work.config, dtype=work.dtype, bos_id=2, eos_ids=[1], pad_id=0)
+
+
+@dataclass(frozen=True)
+class _Untrained:
+    """A base as the export reads a trained model."""
+
+    causal_lm: Any
+    family: Any
+    config: dict[str, Any]
+    tokenizer: Any
+    template: Any
+    base_dtype: str
+    base_id: str
+    fingerprint: str
+
+    def delta(self, name: str) -> None:
+        return None
+
+
+def _write_preset(work: Work, folder: Path) -> None:
+    backend.select("torch")
+    from kerasft.data.prompts import template_for
+    from kerasft.export.hf import write_hf
+    from kerasft.models.sources import load_base
+    from kerasft.recipe import PromptSettings
+
+    base = load_base(str(work.preset), dtype=work.dtype)
+    template = template_for(PromptSettings(template="instruction"), "instruct")
+    view = _Untrained(
+        base.causal_lm,
+        base.family,
+        base.config,
+        base.tokenizer,
+        template,
+        base.dtype,
+        base.base_id,
+        base.fingerprint,
+    )
+    write_hf(view, folder)  # type: ignore[arg-type]

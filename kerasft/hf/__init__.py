@@ -1,0 +1,1 @@
+"""Training on transformers + PEFT. Needs the extra `hf`; never imports Keras."""
