@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from kerasft.engine.loss import largest_chunk
 from kerasft.models.families import Family
-from kerasft.recipe import LoraSettings
+from kerasft.recipe import LoraSettings, Recipe
 
 if TYPE_CHECKING:
     from kerasft.engine.device import Device
@@ -47,6 +47,50 @@ class StepMemory:
 
     def of(self, remat: bool) -> int:
         return self.with_remat if remat else self.without_remat
+
+
+@dataclass(frozen=True)
+class StepPlan:
+    """How steps are done on this device.
+
+    Attributes:
+        remat: whether blocks are computed again in the backward pass.
+        memory_bytes: roughly what a step then takes.
+        shortage: what to change where that is likely not to fit, else None.
+    """
+
+    remat: bool
+    memory_bytes: int
+    shortage: str | None
+
+
+def plan_step(
+    family: Family,
+    config: Mapping[str, Any],
+    recipe: Recipe,
+    shape: tuple[int, int, int, int],
+    *,
+    dtype: str,
+    backend: str,
+) -> StepPlan:
+    """What the recipe's `remat` comes to here, for windows of a shape (A, B, L, P)."""
+    from kerasft.engine.device import chunk_bytes, current
+
+    device = current()
+    memory = step_memory(
+        family,
+        config,
+        recipe.lora,
+        shape,
+        dtype=dtype,
+        backend=backend,
+        on_cpu=device.kind == "cpu",
+        chunk_bytes=chunk_bytes(),
+    )
+    available = available_bytes(device)
+    remat = choose_remat(recipe.train.remat, memory.without_remat, memory.with_remat, available)
+    needed = memory.of(remat)
+    return StepPlan(remat, needed, shortage(needed, available, remat))
 
 
 def step_memory(

@@ -7,13 +7,7 @@ from kerasft.console import SilentReporter
 from kerasft.data.batching import LENGTH_STEP
 from kerasft.data.sources import is_remote, load_rows, split_rows
 from kerasft.errors import DataError
-from kerasft.memory import (
-    available_bytes,
-    choose_remat,
-    shortage,
-    step_memory,
-    trainable_parameters,
-)
+from kerasft.memory import plan_step, trainable_parameters
 from kerasft.models.families import FAMILIES
 from kerasft.models.sources import BaseDescription, describe_base
 from kerasft.preparation import Prepared, prepare
@@ -42,7 +36,7 @@ def dry_run(recipe: str | Recipe, *, backend: str = backends.DEFAULT, **settings
     """
     resolved = load(recipe, settings) if isinstance(recipe, str) else override(recipe, settings)
     backends.select(backend)
-    from kerasft.engine.device import chunk_bytes, current, resolve_dtype
+    from kerasft.engine.device import resolve_dtype
 
     base = describe_base(resolved.model.preset)
     family = FAMILIES[base.family] if base.family else None
@@ -64,24 +58,17 @@ def dry_run(recipe: str | Recipe, *, backend: str = backends.DEFAULT, **settings
     }
     if family is not None and base.config is not None:
         plan["trainable_parameters"] = trainable_parameters(family, base.config, resolved.lora)
-        device = current()
-        memory = step_memory(
+        step = plan_step(
             family,
             base.config,
-            resolved.lora,
+            resolved,
             plan["_shape"] or _likely_shape(resolved.train),
             dtype=dtype,
             backend=backend,
-            on_cpu=device.kind == "cpu",
-            chunk_bytes=chunk_bytes(),
         )
-        available = available_bytes(device)
-        remat = choose_remat(
-            resolved.train.remat, memory.without_remat, memory.with_remat, available
-        )
-        plan["remat"] = "block" if remat else "none"
-        plan["memory_bytes"] = memory.of(remat)
-        plan["shortage"] = shortage(memory.of(remat), available, remat)
+        plan["remat"] = "block" if step.remat else "none"
+        plan["memory_bytes"] = step.memory_bytes
+        plan["shortage"] = step.shortage
     return {key: value for key, value in plan.items() if not key.startswith("_")}
 
 
@@ -129,7 +116,6 @@ def _counts(recipe: Recipe, base: BaseDescription) -> dict[str, Any]:
 
 def _prepared_counts(prepared: Prepared) -> dict[str, Any]:
     windows = prepared.windows
-    shapes = windows.shapes(0)
     return {
         "rows": len(prepared.train.examples),
         "validation_rows": len(prepared.validation.examples) if prepared.validation else 0,
@@ -139,7 +125,7 @@ def _prepared_counts(prepared: Prepared) -> dict[str, Any]:
         "packed_rows": windows.rows if prepared.recipe.train.packing else None,
         "padding_share": windows.padding_share,
         "steps": prepared.total_steps,
-        "window_shapes": len(shapes),
+        "window_shapes": len(windows.shapes(0)),
         "unknown": None,
-        "_shape": max(shapes, key=lambda shape: shape[2:]),
+        "_shape": windows.largest_shape,
     }

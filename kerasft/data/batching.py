@@ -220,6 +220,13 @@ class WindowSource:
         return -(-len(self._rows) // self._size)
 
     @property
+    def largest_shape(self) -> tuple[int, int, int, int]:
+        """(A, B, L, P) of the windows of the run with the longest rows."""
+        settings, length = self._settings, max(self._rooms)
+        room = self._rooms[length].supervised
+        return settings.gradient_accumulation, settings.batch_size, length, room
+
+    @property
     def padding_share(self) -> float:
         """Share of the first epoch's places that are padding, full windows or not."""
         places = sum(a * b * length * n for (a, b, length, _), n in self.shapes(0).items())

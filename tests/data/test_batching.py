@@ -232,6 +232,7 @@ def test_shapes_are_those_of_the_windows(packing: bool) -> None:
         padding += (window.segment_ids == 0).sum()
         tokens += window.tokens
     assert source.shapes(0) == counted
+    assert source.largest_shape[2] >= max(shape[2] for shape in counted)
     assert all(len(sizes) == 1 for sizes in starts.values()), "S is part of the shape"
     assert source.padding_share == pytest.approx(padding / (padding + tokens))
 
@@ -244,6 +245,7 @@ def test_packed_windows_have_one_shape_with_little_room_to_spare() -> None:
         for index in range(source.steps_per_epoch)
     }
     ((accumulation, batch_size, length, gathered),) = shapes
+    assert shapes == {source.largest_shape}
     assert (accumulation, batch_size, length) == (2, 4, 256)
     counts = [source.counts(0, index) for index in range(source.steps_per_epoch - 1)]
     mean = sum(each.supervised_tokens for each in counts) / len(counts) / accumulation
