@@ -21,19 +21,22 @@ from tests.small import say_rows, small_recipe, write_rows
 pytestmark = pytest.mark.keras
 
 EPOCH = 3
-"""Optimizer steps of an epoch here: two full windows and half a one."""
+"""Optimizer steps of an epoch here: two windows of two packed rows, and half a one."""
 
 CLOCK = {"tokens_per_second", "peak_memory_bytes", "seconds", "input_wait_share"}
 """What may differ between two runs that are the same."""
 
 
 def recipe_of(folder: Path) -> Recipe:
-    """Dropout, accumulation, validation at each epoch's end, a checkpoint there too."""
+    """Packing, dropout, accumulation, validation at each epoch's end, a checkpoint there too."""
     folder.mkdir(exist_ok=True)
     return small_recipe(
-        write_rows(folder / "rows.jsonl", say_rows(13)),
+        write_rows(folder / "rows.jsonl", say_rows(18)),
         lora__dropout=0.2,
         data__validation=3,
+        train__packing=True,
+        train__batch_size=1,
+        train__sequence_length=128,
         train__gradient_accumulation=2,
         train__epochs=3,
         train__schedule="cosine",
@@ -181,15 +184,16 @@ def test_changed_data_and_settings_are_refused_with_their_names(
 
     monkeypatch.setattr(sources, "load_base", load_base)
     run = copied(stopped, home / "changed")
-    rows = write_rows(home / "other.jsonl", [*say_rows(12), *say_rows(14)[13:]])
+    rows = write_rows(home / "other.jsonl", [*say_rows(17), *say_rows(19)[18:]])
     text = run.recipe_file.read_text("utf-8")
-    text = text.replace("rows.jsonl", rows.name).replace("batch_size = 2", "batch_size = 1")
+    text = text.replace("rows.jsonl", rows.name).replace("batch_size = 1\n", "batch_size = 2\n")
+    text = text.replace("packing = true", "packing = false")
     run.recipe_file.write_text(text.replace("rank = 4", "rank = 2"), "utf-8")
     with pytest.raises(RunError) as caught:
         kerasft.resume(run.path)
     message = str(caught.value)
-    assert "cannot go on: its data changed (4)" in message
-    assert "batch_size was 2, it is 1" in message
+    assert "cannot go on: its data changed (5)" in message
+    assert "batch_size was 1, it is 2" in message and "packing was True, it is False" in message
     for field in ("data was 'sha256:", "tokens was", "lora was"):
         assert field in message
 
