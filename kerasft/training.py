@@ -265,7 +265,7 @@ class _Session:
             while progress.step < last_step and not (ended or requests.asked):
                 epoch = progress.epoch
                 with contextlib.closing(
-                    EpochWindows(prepared.windows, progress, last_step)
+                    EpochWindows(self.finetuner, prepared.windows, progress, last_step)
                 ) as windows:
                     self.finetuner.fit(
                         windows,

@@ -59,7 +59,7 @@ def run(work: Work, examples: Sequence[Example], variant: str) -> dict[str, Any]
     while progress.step < plan.total:
         epoch_rows = [sum(map(len, rows)) for rows in source.plan(progress.epoch)]
         tuner.fit(
-            EpochWindows(source, progress, plan.total),
+            EpochWindows(tuner, source, progress, plan.total),
             initial_epoch=progress.epoch,
             epochs=progress.epoch + 1,
             callbacks=[timing],

@@ -57,13 +57,17 @@ class EpochWindows(keras.utils.PyDataset):
     """The windows of one epoch from a position on, as `fit` takes them, made ahead of it.
 
     Args:
+        finetuner: whose `input_seconds` grow by what `fit` waits here.
         source: the run's windows.
         progress: where to start.
         last_step: optimizer steps of the whole run.
     """
 
-    def __init__(self, source: WindowSource, progress: Progress, last_step: int) -> None:
+    def __init__(
+        self, finetuner: FineTuner, source: WindowSource, progress: Progress, last_step: int
+    ) -> None:
         super().__init__()
+        self._finetuner = finetuner
         epoch, offset = progress.epoch, progress.window
         self._length = min(source.steps_per_epoch - offset, last_step - progress.step)
         self._windows = Prefetch(
@@ -74,7 +78,10 @@ class EpochWindows(keras.utils.PyDataset):
         return self._length
 
     def __getitem__(self, index: int) -> dict[str, np.ndarray]:
-        return self._windows[index]
+        began = time.monotonic()
+        window = self._windows[index]
+        self._finetuner.input_seconds += time.monotonic() - began
+        return window
 
     def close(self) -> None:
         """Make no more windows."""

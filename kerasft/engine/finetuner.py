@@ -53,7 +53,7 @@ class FineTuner(_Step, keras.Model):
     Attributes:
         notes: lines about how the step runs, for people.
         compilations: (what, seconds) of each call that compiled something.
-        input_seconds: how long the step has waited for its windows.
+        input_seconds: how long `fit` has waited for its windows.
     """
 
     def __init__(

@@ -53,11 +53,14 @@ class JaxStep:
 
         def train_function(state: tuple, iterator: Iterator) -> tuple[dict[str, float], tuple]:
             trainable, frozen, optimizer_state, metrics_state = state
-            start = time.monotonic()
-            window = next(iterator)
-            self.input_seconds += time.monotonic() - start
             metrics, trainable, optimizer_state = self._call(
-                "step", self._step, window, trainable, optimizer_state, frozen, donated=(0, 1)
+                "step",
+                self._step,
+                next(iterator),
+                trainable,
+                optimizer_state,
+                frozen,
+                donated=(0, 1),
             )
             queue.put(metrics["loss"])
             return self.record(metrics), (trainable, frozen, optimizer_state, metrics_state)

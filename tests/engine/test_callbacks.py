@@ -126,13 +126,13 @@ def test_the_first_step_is_timed_from_the_start_and_once(log) -> None:
 def test_an_epochs_windows_are_those_of_its_source_from_the_position_on(source) -> None:
     from kerasft.engine.callbacks import EpochWindows, Progress, arrays
 
-    windows = EpochWindows(source, Progress(step=9, epoch=1, window=3), last_step=11)
+    windows = EpochWindows(Numbers(), source, Progress(step=9, epoch=1, window=3), 11)
     assert len(windows) == 2  # the run ends before the epoch
     for index in range(2):
-        expected = arrays(source.window(1, 3 + index))
-        assert windows[index].keys() == expected.keys()
+        found, expected = windows[index], arrays(source.window(1, 3 + index))
+        assert found.keys() == expected.keys()
         for name, value in expected.items():
-            np.testing.assert_array_equal(windows[index if index else 0][name], value)
+            np.testing.assert_array_equal(found[name], value, name)
     windows.close()
 
 
@@ -151,7 +151,7 @@ def test_fit_takes_every_window_once_in_order_from_the_thread(monkeypatch, sourc
         return window(epoch, index)
 
     monkeypatch.setattr(source, "window", watched)
-    windows = EpochWindows(source, Progress(window=2), last_step=100)
+    windows = EpochWindows(tuner, source, Progress(window=2), last_step=100)
     waited = tuner.input_seconds
     tuner.fit(windows, verbose=0, shuffle=False)
     windows.close()
@@ -166,7 +166,7 @@ def test_fit_takes_every_window_once_in_order_from_the_thread(monkeypatch, sourc
         return window(epoch, index)
 
     monkeypatch.setattr(source, "window", broken)
-    windows = EpochWindows(source, Progress(), last_step=100)
+    windows = EpochWindows(tuner, source, Progress(), last_step=100)
     with pytest.raises(ValueError, match="window 4 cannot be made"):
         tuner.fit(windows, verbose=0, shuffle=False)
     windows.close()
