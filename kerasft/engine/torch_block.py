@@ -12,9 +12,19 @@ import torch
 from torch.nn import functional as F
 
 from kerasft.engine.dropout import MULTIPLIERS, threshold
-from kerasft.models.architecture import Architecture, Block
+from kerasft.models.architecture import Architecture, Block, Projection
 
 Tensors = Mapping[str, torch.Tensor]
+
+
+GROUPS = {
+    "attention": ("query", "key", "value"),
+    "output": ("output",),
+    "gate": ("gate",),
+    "up": ("up",),
+    "down": ("down",),
+}
+"""Projections of one input: computed as one product."""
 
 
 @dataclass(frozen=True)
@@ -22,24 +32,23 @@ class Adapter:
     """How an adapter lies beside its kernel.
 
     Attributes:
+        target: whose it is.
+        offset, outputs: its columns in the group's output.
+        outputs_of_group: all of them.
         a_axes: A's axes, those of the input first; None where A is (inputs, rank).
+        heads: that share one B.
         scale: alpha / rank.
         dropout: on its input while training.
     """
 
+    target: str
+    offset: int
+    outputs: int
+    outputs_of_group: int
     a_axes: tuple[int, ...] | None
+    heads: int
     scale: float
     dropout: float
-
-
-@dataclass(frozen=True)
-class Linear:
-    """A projection without its tensors: see `Projection`."""
-
-    axes: tuple[int, ...]
-    outputs: int
-    inputs: int
-    adapter: Adapter | None
 
 
 @dataclass(frozen=True)
@@ -49,33 +58,75 @@ class BlockPlan:
     Attributes:
         architecture: sizes, norms, activation.
         kind: `local` or `global`.
-        linears: by target.
-        training: whether dropout acts.
+        adapters: those that act, by group.
+        tiles: into which the tokens are cut for the feed-forward layers.
     """
 
     architecture: Architecture
     kind: str
-    linears: Mapping[str, Linear]
-    training: bool
+    adapters: Mapping[str, tuple[Adapter, ...]]
+    tiles: int
 
 
-def plan_block(architecture: Architecture, block: Block, training: bool) -> BlockPlan:
-    """What `block` is, without its variables."""
-    linears = {}
-    for target, projection in block.projections.items():
-        layer = projection.lora
-        adapter = None
-        if layer is not None and layer.active:
-            axes = projection.a_axes if layer.layout == "keras" else None
-            adapter = Adapter(axes, layer.scale, layer.dropout if training else 0.0)
-        linears[target] = Linear(projection.axes, projection.outputs, projection.inputs, adapter)
-    return BlockPlan(architecture, block.kind, linears, training)
+def plan_block(
+    architecture: Architecture, block: Block, *, training: bool, tiles: int
+) -> BlockPlan:
+    """What `block` is, without its variables; `training` lets dropout act."""
+    adapters = {}
+    for group, targets in GROUPS.items():
+        found, offset = [], 0
+        whole = sum(block.projections[target].outputs for target in targets)
+        for target in targets:
+            projection = block.projections[target]
+            layer = projection.lora
+            if layer is not None and layer.active:
+                keras_layout = layer.layout == "keras"
+                found.append(
+                    Adapter(
+                        target=target,
+                        offset=offset,
+                        outputs=projection.outputs,
+                        outputs_of_group=whole,
+                        a_axes=projection.a_axes if keras_layout else None,
+                        heads=projection.outputs // layer.b.shape[1],
+                        scale=layer.scale,
+                        dropout=layer.dropout if training else 0.0,
+                    )
+                )
+            offset += projection.outputs
+        adapters[group] = tuple(found)
+    return BlockPlan(architecture, block.kind, adapters, tiles)
 
 
-def frozen_tensors(block: Block) -> dict[str, torch.Tensor]:
-    """Kernels and norm scales of a block, by target and by name."""
-    tensors = {name: projection.kernel.value for name, projection in block.projections.items()}
-    return tensors | {name: scale.value for name, scale in block.norms.items()}
+def lay_out(block: Block) -> dict[str, torch.Tensor]:
+    """The frozen tensors of a block: one (inputs, outputs) matrix a group, and the norms.
+
+    Kernels of a group are laid side by side, and the variables become views of the
+    result, so nothing is kept twice.
+    """
+    tensors = {name: scale.value for name, scale in block.norms.items()}
+    for group, targets in GROUPS.items():
+        projections = [block.projections[target] for target in targets]
+        matrices = [_matrix(projection) for projection in projections]
+        joined = torch.cat(matrices, dim=1) if len(matrices) > 1 else matrices[0].contiguous()
+        offset = 0
+        for projection in projections:
+            part = joined[:, offset : offset + projection.outputs]
+            offset += projection.outputs
+            kernel = projection.kernel.value
+            outputs_first = part.t().unflatten(0, projection.output_shape)
+            unfolded = outputs_first.unflatten(-1, projection.input_shape)
+            kernel.data = unfolded.permute(projection.kernel_axes)
+        tensors[group] = joined
+    return tensors
+
+
+def _matrix(projection: Projection) -> torch.Tensor:
+    """A kernel as (inputs, outputs)."""
+    kernel = projection.kernel.value.detach()
+    count = len(projection.output_shape)
+    axes = projection.axes[count:] + projection.axes[:count]
+    return kernel.permute(axes).reshape(projection.inputs, projection.outputs)
 
 
 def adapter_tensors(block: Block) -> dict[str, torch.Tensor]:
@@ -120,32 +171,42 @@ def decoder_block(
         (T, width).
     """
     arch = plan.architecture
+    heads, groups, width = arch.query_heads, arch.key_value_heads, arch.head_width
 
     def norm(x: torch.Tensor, name: str) -> torch.Tensor:
         return rms_norm(x, frozen[name], arch)
 
-    def linear(x: torch.Tensor, target: str) -> torch.Tensor:
-        return _linear(x, plan.linears[target], frozen[target], adapters, target, keys)
+    def linear(x: torch.Tensor, group: str, first: int = 0) -> torch.Tensor:
+        return _linear(x, frozen, group, plan.adapters[group], adapters, keys, first)
 
-    tokens = hidden.shape[0]
-    x = norm(hidden, "pre_attention_norm")
-    query = linear(x, "query").view(tokens, arch.query_heads, arch.head_width)
-    key = linear(x, "key").view(tokens, arch.key_value_heads, arch.head_width)
-    value = linear(x, "value").view(tokens, arch.key_value_heads, arch.head_width)
+    x = linear(norm(hidden, "pre_attention_norm"), "attention")
+    value = x[:, (heads + groups) * width :].unflatten(1, (groups, width))
+    turning = x[:, : (heads + groups) * width].unflatten(1, (heads + groups, width))
     if arch.query_key_norm:
-        query, key = norm(query, "query_norm"), norm(key, "key_norm")
-    seen = attention(_rotate(query, rotary), _rotate(key, rotary), value, rows)
-    x = linear(seen.reshape(tokens, arch.query_heads * arch.head_width), "output")
+        scales = (frozen["query_norm"].expand(heads, -1), frozen["key_norm"].expand(groups, -1))
+        turning = rms_norm(turning, torch.cat(scales), arch)
+    turning = _rotate(turning, rotary)
+    seen = attention(turning[:, :heads], turning[:, heads:], value, rows)
+    x = linear(seen.flatten(1), "output")
     if arch.post_attention_norm:
         x = norm(x, "post_attention_norm")
     hidden = hidden + x
-    x = norm(hidden, "pre_ffw_norm")
-    gate = linear(x, "gate")
-    gate = F.gelu(gate, approximate="tanh") if arch.activation == "gelu" else F.silu(gate)
-    x = linear(gate * linear(x, "up"), "down")
+    tiles = norm(hidden, "pre_ffw_norm").chunk(plan.tiles)
+    size = len(tiles[0])
+    x = torch.cat([_feed_forward(tile, arch, linear, i * size) for i, tile in enumerate(tiles)])
     if arch.post_ffw_norm:
         x = norm(x, "post_ffw_norm")
     return hidden + x
+
+
+def _feed_forward(
+    x: torch.Tensor, arch: Architecture, linear: Callable[..., torch.Tensor], first: int
+) -> torch.Tensor:
+    """The gated layers of some of the tokens, the first of which is token `first`."""
+    # Not one product: its gradient would have to be put together from two halves.
+    gate = linear(x, "gate", first)
+    gate = F.gelu(gate, approximate="tanh") if arch.activation == "gelu" else F.silu(gate)
+    return linear(gate * linear(x, "up", first), "down", first)
 
 
 def rms_norm(x: torch.Tensor, scale: torch.Tensor, arch: Architecture) -> torch.Tensor:
@@ -172,34 +233,64 @@ def _rotate(x: torch.Tensor, rotary: tuple[torch.Tensor, torch.Tensor]) -> torch
 
 def _linear(
     x: torch.Tensor,
-    linear: Linear,
-    kernel: torch.Tensor,
-    adapters: Tensors,
-    target: str,
+    frozen: Tensors,
+    group: str,
+    adapters: tuple[Adapter, ...],
+    tensors: Tensors,
     keys: Tensors,
+    first: int,
 ) -> torch.Tensor:
-    """x · W, plus the adapter's scale · (x · A) · B in the type of x."""
-    y = F.linear(x, kernel.permute(linear.axes).reshape(linear.outputs, linear.inputs))
-    adapter = linear.adapter
-    if adapter is None:
+    """x · W, plus scale · (x · A) · B of each adapter, all in the type of x.
+
+    The adapters of a group are one product too: their A side by side, their B on the
+    diagonal of a (ranks, outputs) matrix.
+    """
+    y = _product(x, frozen, group)
+    if not adapters:
         return y
-    if adapter.dropout:
-        x = _dropout(x, keys[target], adapter.dropout)
-    a, b = adapters[f"{target}/a"].to(x.dtype), adapters[f"{target}/b"].to(x.dtype)
-    if adapter.a_axes is not None:
-        a = a.permute(adapter.a_axes).reshape(linear.inputs, -1)
-    low = torch.mm(x, a)
-    if a.shape[1] == b.shape[0]:
-        return y + adapter.scale * torch.mm(low, b)
-    # A of its own for each head, one B for all of them.
-    return y + adapter.scale * torch.mm(low.view(-1, b.shape[0]), b).view_as(y)
+    a = [_a_matrix(adapter, tensors).to(x.dtype) for adapter in adapters]
+    b = torch.cat([_b_matrix(adapter, tensors) for adapter in adapters]).to(x.dtype)
+    if any(adapter.dropout for adapter in adapters):
+        low = torch.cat(
+            [
+                torch.mm(_dropout(x, keys[adapter.target], adapter.dropout, first), part)
+                for adapter, part in zip(adapters, a, strict=True)
+            ],
+            dim=1,
+        )
+    else:
+        low = torch.mm(x, torch.cat(a, dim=1))
+    return y + torch.mm(low, b)
 
 
-def _dropout(x: torch.Tensor, key: torch.Tensor, rate: float) -> torch.Tensor:
-    """Drop elements of (T, inputs) by the counter hash of `dropout.py`."""
+def _product(x: torch.Tensor, frozen: Tensors, group: str) -> torch.Tensor:
+    return torch.mm(x, frozen[group])
+
+
+def _a_matrix(adapter: Adapter, tensors: Tensors) -> torch.Tensor:
+    """A as (inputs, heads · rank)."""
+    a = tensors[f"{adapter.target}/a"]
+    if adapter.a_axes is None:
+        return a
+    a = a.permute(adapter.a_axes)
+    return a.reshape(-1, adapter.heads * a.shape[-1])
+
+
+def _b_matrix(adapter: Adapter, tensors: Tensors) -> torch.Tensor:
+    """scale · B as (heads · rank, outputs of the group), zero outside its own columns."""
+    b = tensors[f"{adapter.target}/b"] * adapter.scale
+    if adapter.heads > 1:
+        b = torch.block_diag(*[b] * adapter.heads)
+    after = adapter.outputs_of_group - adapter.offset - adapter.outputs
+    return F.pad(b, (adapter.offset, after))
+
+
+def _dropout(x: torch.Tensor, key: torch.Tensor, rate: float, first: int) -> torch.Tensor:
+    """Drop elements of (T, inputs), rows counted from `first`, by the hash of `dropout.py`."""
     # int64, masked to 32 bits: torch multiplies no uint32.
     mask = 0xFFFFFFFF
-    counter = torch.arange(x.numel(), device=x.device, dtype=torch.int64) & mask
+    start = first * x.shape[1]
+    counter = torch.arange(start, start + x.numel(), device=x.device, dtype=torch.int64) & mask
     bits = counter ^ key
     for multiplier, shift in MULTIPLIERS:
         bits = bits ^ (bits >> shift)

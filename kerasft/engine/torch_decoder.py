@@ -15,7 +15,7 @@ from kerasft.engine.dropout import layer_key
 from kerasft.engine.torch_block import (
     adapter_tensors,
     decoder_block,
-    frozen_tensors,
+    lay_out,
     plan_block,
     rms_norm,
     rotary_angles,
@@ -25,6 +25,9 @@ from kerasft.models.families.base import Family
 from kerasft.models.lora import Lora
 
 Micro = Mapping[str, torch.Tensor]
+
+import os
+_TILES = int(os.environ.get("TILES","4"))
 
 
 @dataclass(frozen=True)
@@ -63,6 +66,7 @@ class TorchDecoder:
         self.compile_blocks = compile_blocks
         self._backbone = backbone
         self._blocks = blocks_of(backbone, family.tensors(config), self.architecture.kinds, lora)
+        self._frozen = [lay_out(block) for block in self._blocks]
         self._dropout = bool(lora.settings.dropout)
         self._runs: dict[Any, Callable[..., torch.Tensor]] = {}
         self._frequencies: dict[str, torch.Tensor] = {}
@@ -107,7 +111,7 @@ class TorchDecoder:
                 keys = dict(zip(targets, micro["dropout_keys"][index], strict=True))
             hidden = kind.run(
                 hidden,
-                frozen_tensors(block),
+                self._frozen[index],
                 adapter_tensors(block),
                 kind.rotary,
                 kind.rows,
@@ -127,9 +131,8 @@ class TorchDecoder:
             self._frequencies[block.kind] = torch.as_tensor(
                 arch.inverse_frequencies[block.kind]
             ).to(ids.device)
-        plan = plan_block(arch, block, training)
-        active = tuple(t for t, linear in plan.linears.items() if linear.adapter is not None)
-        key = (attention, training and self._dropout, active)
+        plan = plan_block(arch, block, training=training, tiles=_TILES if self.remat else 1)
+        key = (attention, tuple(plan.adapters.items()))
         if key not in self._runs:
             self._runs[key] = self._function(plan, attention)
         rotary = rotary_angles(

@@ -26,14 +26,14 @@ def chunk_sums(
     if soft_cap:
         logits = torch.tanh(logits.div_(soft_cap)).mul_(soft_cap)
     slope = 1 - (logits / soft_cap).square_() if soft_cap and keep_gradient else None
-    largest_logit, winner = logits.max(dim=-1)
+    largest_logit = logits.amax(dim=-1)
     at_target = logits.gather(1, targets[:, None]).squeeze(1)
     # One exponential serves the norm and the gradient: every pass over a chunk reads
     # hundreds of megabytes.
     exponential = logits.sub_(largest_logit[:, None]).exp_()
     total = exponential.sum(dim=-1)
     loss = (weights * (total.log() + largest_logit - at_target)).sum()
-    correct = ((winner == targets) * weights).sum()
+    correct = ((at_target == largest_logit) * weights).sum()
     if not keep_gradient:
         return loss, correct, None
     probability = exponential.mul_((weights / total)[:, None])

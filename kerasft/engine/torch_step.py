@@ -6,7 +6,7 @@ graph, and a step is a few copies, one launch a micro-batch and the update. Noth
 for the device but the metrics, which are read back every half second.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from math import prod
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -90,6 +91,23 @@ class Projection:
     lora: LoraLinear | None
 
     @property
+    def output_shape(self) -> tuple[int, ...]:
+        """The kernel's axes that make up the outputs, such as (heads, head width)."""
+        shape = [int(self.kernel.shape[axis]) for axis in self.axes]
+        split = next(at for at in range(1, len(shape)) if prod(shape[:at]) == self.outputs)
+        return tuple(shape[:split])
+
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        """The kernel's axes that make up the inputs."""
+        return tuple(int(self.kernel.shape[a]) for a in self.axes[len(self.output_shape) :])
+
+    @property
+    def kernel_axes(self) -> tuple[int, ...]:
+        """Where each axis of the kernel lies among the outputs' and inputs' axes."""
+        return tuple(self.axes.index(axis) for axis in range(len(self.axes)))
+
+    @property
     def a_axes(self) -> tuple[int, ...]:
         """A's axes, those of the input first: for A in the kernel's own shape.
 
@@ -97,11 +115,7 @@ class Projection:
         transposed so and flattened to (inputs, groups · rank) it is a matrix. The
         groups are the heads that share one B.
         """
-        split = next(
-            at
-            for at in range(1, len(self.axes))
-            if int(np.prod([self.kernel.shape[axis] for axis in self.axes[:at]])) == self.outputs
-        )
+        split = len(self.output_shape)
         return self.axes[split:] + self.axes[:split]
 
 
