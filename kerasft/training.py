@@ -162,6 +162,7 @@ class _Session:
         from kerasft.engine.device import chunk_bytes, current, resolve_dtype
         from kerasft.engine.finetuner import FineTuner
         from kerasft.engine.loaded import start_adapter
+        from kerasft.memory import plan_step
         from kerasft.models.lora import attach
         from kerasft.models.sources import load_base
 
@@ -178,10 +179,29 @@ class _Session:
         self.lora = attach(self.base.causal_lm, self.base.family, recipe.lora, recipe.train.seed)
         if recipe.lora.init_from and start is None:
             start_adapter(self.base, self.lora, recipe.lora.init_from)
+        plan = plan_step(
+            self.base.family,
+            self.base.config,
+            recipe,
+            prepared.windows.largest_shape,
+            dtype=self.dtype,
+            backend=backend,
+        )
         self.finetuner = FineTuner(
-            self.base.causal_lm.backbone, self.base.family, self.lora, chunk_bytes=chunk_bytes()
+            self.base.causal_lm.backbone,
+            self.base.family,
+            self.lora,
+            chunk_bytes=chunk_bytes(),
+            remat=plan.remat,
+            compiled=recipe.train.compile != "off",
         )
         self.finetuner.prepare(recipe.train, prepared.total_steps)
+        for note in self.finetuner.notes:
+            reporter.note(note)
+        if plan.remat:
+            reporter.note("blocks are computed again in the backward pass (remat = block)")
+        if plan.shortage:
+            reporter.note(plan.shortage)
         self.progress = Progress()
         self.samples: list[dict[str, str]] = []
         self.validations: list[dict[str, float]] = []
@@ -208,6 +228,7 @@ class _Session:
             },
             planned_steps=prepared.total_steps,
             padding_share=prepared.windows.padding_share,
+            remat="block" if plan.remat else "none",
         )
 
     def fit(self, callbacks: Sequence[Any], requests: StopRequests) -> TrainResult:
