@@ -9,6 +9,7 @@ the compute type. Everything between them, norms, rotary embedding, gate and sof
 computed again from those, so that no float32 copy of it is stored.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -46,12 +47,23 @@ class Adapter:
 
 @dataclass(frozen=True)
 class Linear:
-    """A projection without its arrays: see `models.architecture.Projection`."""
+    """A projection without its arrays: see `models.architecture.Projection`.
 
-    axes: tuple[int, ...]
+    Attributes:
+        input_axes: of the kernel, which are summed over; the rest are the output's.
+        input_sizes: of those axes.
+        outputs: size of the output.
+        adapter: beside it, or None.
+    """
+
+    input_axes: tuple[int, ...]
+    input_sizes: tuple[int, ...]
     outputs: int
-    inputs: int
     adapter: Adapter | None
+
+    @property
+    def inputs(self) -> int:
+        return math.prod(self.input_sizes)
 
 
 @dataclass(frozen=True)
@@ -80,9 +92,12 @@ def plan_block(architecture: Architecture, block: Block, training: bool) -> Bloc
         if layer is not None and layer.active:
             axes = projection.a_axes if layer.layout == "keras" else None
             adapter = Adapter(axes, layer.scale, layer.dropout if training else 0.0)
-        linears.append(
-            (target, Linear(projection.axes, projection.outputs, projection.inputs, adapter))
-        )
+        shape = projection.kernel.shape
+        # A's axes begin with those of the input, which are as many as make up its size.
+        axes, sizes = projection.a_axes, [shape[axis] for axis in projection.a_axes]
+        count = next(n for n in range(1, len(axes)) if math.prod(sizes[:n]) == projection.inputs)
+        axes, sizes = axes[:count], tuple(sizes[:count])
+        linears.append((target, Linear(axes, sizes, projection.outputs, adapter)))
     return BlockPlan(architecture, block.kind, tuple(linears))
 
 
@@ -207,8 +222,10 @@ def _linear(plan, target, x, arrays, seed, first_row):
     """x (T, inputs) through a projection and the adapter beside it: (T, outputs)."""
     linear = plan.linear(target)
     kernel = arrays["kernels"][target].astype(x.dtype)
-    matrix = kernel.transpose(linear.axes).reshape(linear.outputs, linear.inputs)
-    result = jax.lax.dot_general(x, matrix, (((1,), (1,)), ((), ())))
+    # Contracted where its axes lie: a transposed kernel would be a copy of it.
+    summed = (tuple(range(1, 1 + len(linear.input_axes))), linear.input_axes)
+    wide = x.reshape(-1, *linear.input_sizes)
+    result = jax.lax.dot_general(wide, kernel, (summed, ((), ()))).reshape(-1, linear.outputs)
     adapter = linear.adapter
     if adapter is None:
         return result
