@@ -18,7 +18,7 @@ from kerasft.errors import KerasftError, ModelError
 from kerasft.models.sources import describe_base
 from kerasft.planning import trainable_parameters
 from kerasft.recipe import Recipe, load
-from kerasft.records import write_json
+from kerasft.records import read_json, write_json
 from kerasft.versions import versions
 
 
@@ -84,7 +84,7 @@ def bench(request: Request, out: Path, reporter: Reporter | None = None) -> dict
     if not any(entry["status"] == "ok" for entry in record["contenders"]):
         reasons = "; ".join(f"{each['name']}: {each['reason']}" for each in record["contenders"])
         raise KerasftError(f"no contender finished; {logs} has their output. {reasons}")
-    return record
+    return read_json(out / "bench.json")
 
 
 def _device(dtype: str, folder: Path, logs: Path) -> Mapping[str, Any]:
@@ -121,7 +121,8 @@ def _prepared(request: Request, dtype: str, reporter: Reporter) -> tuple[Work, l
         targets=list(request.targets or recipe.lora.target_layers),
         batch_size=request.batch_size or recipe.train.batch_size,
         length=recipe.train.sequence_length,
-        packing=True,
+        packing=recipe.train.packing,
+        compile=recipe.train.compile,
         remat=request.remat,
         steps=request.steps,
         warmup=request.warmup,
@@ -152,7 +153,8 @@ def _of_random_rows(request: Request, dtype: str) -> tuple[Work, list[Example]]:
         targets=list(request.targets or ("query", "value")),
         batch_size=request.batch_size or 8,
         length=length,
-        packing=False,
+        packing=True,
+        compile="auto",
         remat=request.remat,
         steps=request.steps,
         warmup=request.warmup,

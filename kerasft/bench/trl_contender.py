@@ -36,11 +36,12 @@ def run(work: Work, examples: Sequence[Example], variant: str) -> dict[str, Any]
             what transformers has without it.
     """
     attention = _attention(work, variant)
+    packs = work.packing and len({len(example.token_ids) for example in examples}) > 1
     settings = work.lora
     with tempfile.TemporaryDirectory() as folder:
-        trainer = SFTTrainer(
+        trainer = _Trainer(
             model=base_model(work, attention),
-            args=_config(work, folder),
+            args=_config(work, folder, packs),
             train_dataset=_dataset(examples),
             processing_class=placeholder_tokenizer(),
             peft_config=lora_config(
@@ -61,17 +62,27 @@ def run(work: Work, examples: Sequence[Example], variant: str) -> dict[str, Any]
         trainer.add_callback(_timing(stopwatch, counts))
         memory.reset()
         trainer.train()
-    losses = [line["loss"] for line in trainer.state.log_history if "loss" in line]
     return {
         **stopwatch.result(),
         "steps_per_epoch": steps_per_epoch,
         "adapter_parameters": trained_parameters(trainer.model),
-        "first_loss": losses[0],
-        "last_loss": losses[-1],
+        "first_loss": float(trainer.losses[0]),
+        "last_loss": float(trainer.losses[1]),
         "peak_memory_bytes": memory.peak(),
         "versions": versions_of("trl", "transformers", "peft", "torch"),
-        "notes": [f"{attention} attention", "packed, padding-free" if work.packing else "padded"],
+        "notes": [f"{attention} attention", "packed, padding-free" if packs else "padded"],
     }
+
+
+class _Trainer(SFTTrainer):
+    """Keeps the losses of the first and of the newest step, on the device."""
+
+    losses: tuple[torch.Tensor, ...] = ()
+
+    def training_step(self, *arguments: Any, **options: Any) -> torch.Tensor:
+        loss = super().training_step(*arguments, **options)
+        self.losses = (*self.losses[:1], loss) if self.losses else (loss, loss)
+        return loss
 
 
 def _attention(work: Work, variant: str) -> str:
@@ -82,7 +93,7 @@ def _attention(work: Work, variant: str) -> str:
     return attention_for(hf_config(work))
 
 
-def _config(work: Work, folder: str) -> SFTConfig:
+def _config(work: Work, folder: str, packs: bool) -> SFTConfig:
     return SFTConfig(
         output_dir=folder,
         per_device_train_batch_size=work.batch_size,
@@ -94,13 +105,10 @@ def _config(work: Work, folder: str) -> SFTConfig:
         bf16=work.dtype == "bfloat16",
         use_cpu=not torch.cuda.is_available(),
         gradient_checkpointing=work.remat,
-        packing=work.packing,
+        packing=packs,
         packing_strategy="bfd",
         max_length=work.length,
-        logging_strategy="steps",
-        # Losses are summed on the device and read back once in this many steps.
-        logging_steps=10,
-        logging_first_step=True,
+        logging_steps=10,  # TRL's own number: losses are read back this often
         save_strategy="no",
         report_to="none",
         disable_tqdm=True,

@@ -40,7 +40,8 @@ class Work:
         layout, rank, targets: of the adapter; alpha is the rank, so its scale is 1.
         batch_size: rows a step; packed rows where a contender packs.
         length: tokens a row.
-        packing: whether rows differ in length, so that TRL packs them. kerasft always does.
+        packing: whether contenders that can pack rows of different lengths do so.
+        compile: kerasft's `train.compile`.
         remat: whether a block's activations are computed again in the backward pass.
         steps: free and synchronised steps each; 0 for one epoch of the rows.
         warmup: steps before them, after the first.
@@ -57,6 +58,7 @@ class Work:
     batch_size: int
     length: int
     packing: bool
+    compile: str
     remat: bool
     steps: int
     warmup: int
@@ -80,6 +82,8 @@ class Work:
         return TrainSettings(
             sequence_length=self.length,
             batch_size=self.batch_size,
+            packing=self.packing,
+            compile=self.compile,
             remat="block" if self.remat else "none",
             epochs=epochs,
             learning_rate=LEARNING_RATE,

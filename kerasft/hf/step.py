@@ -44,12 +44,10 @@ class TrainStep:
             The token mean of the loss, still on the device.
         """
         # A tensor: as a number it would be a constant of the compiled program.
-        tokens = torch.tensor(max(sum(map(supervised, window)), 1), device=self.device)
+        tokens = self._sent(torch.tensor(max(sum(map(supervised, window)), 1)))
         total = torch.zeros((), device=self.device)
         for batch in window:
-            inputs = {
-                name: value.to(self.device, non_blocking=True) for name, value in batch.items()
-            }
+            inputs = {name: self._sent(value) for name, value in batch.items()}
             loss = self.forward(**inputs, num_items_in_batch=tokens, use_cache=False).loss
             loss.backward()
             total += loss.detach()
@@ -58,6 +56,12 @@ class TrainStep:
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         return total
+
+    def _sent(self, value: torch.Tensor) -> torch.Tensor:
+        """On the device, without waiting for it."""
+        if self.device.type == "cuda":
+            value = value.pin_memory()
+        return value.to(self.device, non_blocking=True)
 
 
 def synchronise() -> None:

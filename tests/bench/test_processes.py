@@ -1,0 +1,45 @@
+"""A contender that fails or hangs is told, and is gone."""
+
+import time
+from pathlib import Path
+
+from kerasft.bench import processes
+from kerasft.bench.processes import run_worker
+
+
+def test_the_reason_of_a_failure_is_its_error(tmp_path: Path) -> None:
+    ended = run_worker("hf", tmp_path, tmp_path / "logs" / "hf.log", timeout=60)
+    assert ended.status == "failed"
+    assert ended.reason.startswith("FileNotFoundError") and "work.json" in ended.reason
+    assert "Traceback" in (tmp_path / "logs" / "hf.log").read_text()
+
+
+def test_an_old_result_is_not_taken_for_a_new_one(tmp_path: Path) -> None:
+    (tmp_path / "hf.json").write_text("{}")
+    assert run_worker("hf", tmp_path, tmp_path / "hf.log", timeout=60).status == "failed"
+
+
+def test_a_process_that_takes_too_long_is_ended_with_its_children(
+    tmp_path: Path, monkeypatch
+) -> None:
+    marker = tmp_path / "alive"
+    script = tmp_path / "sleeper"
+    script.write_text(
+        f"#!/bin/sh\n(while true; do date +%s%N > {marker}; sleep 0.05; done) &\nsleep 60\n"
+    )
+    script.chmod(0o755)
+    monkeypatch.setattr(processes.sys, "executable", str(script))
+    ended = run_worker("hf", tmp_path, tmp_path / "hf.log", timeout=1)
+    assert (ended.status, ended.reason) == ("timeout", "not done after 1 s")
+    last = marker.read_text()
+    time.sleep(0.3)
+    assert marker.read_text() == last
+
+
+def test_a_killed_process_says_so(tmp_path: Path, monkeypatch) -> None:
+    script = tmp_path / "dies"
+    script.write_text("#!/bin/sh\nkill -9 $$\n")
+    script.chmod(0o755)
+    monkeypatch.setattr(processes.sys, "executable", str(script))
+    ended = run_worker("hf", tmp_path, tmp_path / "hf.log", timeout=10)
+    assert ended.reason == "killed by SIGKILL, perhaps for want of memory"
