@@ -64,6 +64,17 @@ def test_the_run_folder_has_its_files(tiny_run):
     assert (run.plots / "loss.png").read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
 
 
+def test_the_record_says_how_the_steps_ran(tiny_run, backend):
+    record, lines = tiny_run.result.record, tiny_run.result.run.metrics()
+    compilations, first = record["compilations"], record["first_step_seconds"]
+    assert compilations["count"] >= (backend == "jax")
+    assert compilations["seconds"] >= 0 and first > 0
+    assert 0 <= record["input_wait_share"] < 0.5
+    waited = sum(line["input_wait_share"] * line["seconds"] for line in lines)
+    assert record["input_wait_share"] == pytest.approx(waited / record["seconds"])
+    assert 0 < record["padding_share"] < 1 and record["remat"] == "none"
+
+
 def test_metrics_have_a_line_a_step_and_the_loss_falls(tiny_run):
     lines = tiny_run.result.run.metrics()
     assert [line["step"] for line in lines] == list(range(1, 10))

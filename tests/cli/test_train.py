@@ -19,6 +19,11 @@ ENDED = {
     "tokens_per_second": 1234.4,
     "peak_memory_bytes": 3 * 2**30,
     "seconds": 65.2,
+    "first_step_seconds": 12.3,
+    "compilations": {"count": 3, "seconds": 10.9},
+    "padding_share": 0.0187,
+    "input_wait_share": 0.0042,
+    "remat": "block",
     "validation": {"before": 3.25, "best": 0.875, "best_step": 20},
     "samples": [
         {"prompt": "How many?", "expected": "SELECT 1", "before": "?", "after": "SELECT 1"}
@@ -68,6 +73,8 @@ def test_what_is_printed_is_the_record(library, capsys):
     assert run(["train", "--recipe", "sql"]) == 0
     shown = capsys.readouterr().out
     for part in ("20 of 40", "3.5 → 0.75", "3.25 → 0.875", "1,234", "3.00 GiB", "65.2 s"):
+        assert part in shown
+    for part in ("12.3 s", "3 in 10.9 s", "1.9%", "0.4%", "block"):
         assert part in shown
     assert "How many?" in shown and "run1 --to hf --out" in shown.replace("\n", "")
 
