@@ -31,7 +31,7 @@ class Request:
         preset: real weights.
         recipe: whose rows are used, with `overrides`; None for random rows.
         contenders: names, in the order in which they run.
-        batch_size: rows a step: packed ones where a contender packs.
+        batch_size: rows a step, without accumulation: packed ones where a contender packs.
         length: tokens a row; with a recipe, the most.
         supervised: share of a random row's tokens that is supervised.
         steps: measured steps; 0 for one epoch of the recipe's rows.

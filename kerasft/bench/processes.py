@@ -15,7 +15,7 @@ from typing import Any
 from kerasft.masking import masked
 
 _REASON = 300  # characters
-_ERROR = re.compile(r"^(\w+\.)*\w*(Error|Exception|Interrupt|Exit)\b")
+_ERROR = re.compile(r"^[\w.]*(Error|Exception|Interrupt|Exit)(:|$)")
 
 
 @dataclass(frozen=True)
