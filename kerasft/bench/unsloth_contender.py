@@ -35,7 +35,7 @@ def run(work: Work, examples: Sequence[Example], variant: str) -> dict[str, Any]
     model = FastLanguageModel.get_peft_model(
         model,
         r=settings.rank,
-        lora_alpha=settings.rank * settings.scale,
+        lora_alpha=settings.rank,  # a scale of 1; it wants a whole number
         lora_dropout=settings.dropout,
         bias="none",
         target_modules=module_names(work.table, work.config, settings.target_layers),
