@@ -133,4 +133,6 @@ def prepare(recipe: Recipe, reporter: Reporter) -> Prepared:
         sample_rows=rows,
     )
     reporter.note(prepared.packing())
+    for reason, count in train.reasons.items():
+        reporter.note(f"{count:,} rows are left out: {reason}")
     return prepared

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from tests.small import TinyRun
 
 GATES = {
@@ -45,6 +47,17 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 @pytest.fixture(scope="session")
 def backend(request: pytest.FixtureRequest) -> str:
     return request.config.getoption("--backend")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def encoded_rows_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Tests keep encoded rows in a folder of theirs, and find none of another session."""
+    from kerasft.data import encoded
+
+    folder = tmp_path_factory.mktemp("cache")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(encoded, "cache_dir", lambda: folder)
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -26,7 +26,7 @@ ROWS = [
 
 @pytest.fixture(autouse=True)
 def cache(monkeypatch, tmp_path):
-    monkeypatch.setenv("KERASFT_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(encoded, "cache_dir", lambda: tmp_path / "cache")
     return tmp_path / "cache" / "encoded"
 
 
