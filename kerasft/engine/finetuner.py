@@ -96,13 +96,6 @@ class FineTuner(_Step, keras.Model):
         self.compile(optimizer=optimizer, jit_compile=keras.backend.backend() == "jax")
         optimizer.build(self.trainable_variables)
 
-    def call(self, inputs: Mapping[str, Any], training: bool | None = None) -> Any:
-        """Hidden states (rows, length, width) of `token_ids` and `padding_mask`."""
-        return self.backbone(
-            {"token_ids": inputs["token_ids"], "padding_mask": inputs["padding_mask"]},
-            training=training,
-        )
-
     def record(self, metrics: Mapping[str, Any]) -> dict[str, float]:
         """Keep a step's metrics on the device, and give the latest ones read back.
 
@@ -132,18 +125,13 @@ class FineTuner(_Step, keras.Model):
         return drained
 
     def training_state(self) -> dict[str, np.ndarray]:
-        """What a checkpoint holds beside the adapter: optimizer and seed states.
+        """What a checkpoint holds beside the adapter: the optimizer's variables.
 
         Call `sync` first while `fit` runs.
         """
-        state = {
-            f"optimizer/{index:04d}": variable
-            for index, variable in enumerate(self.optimizer.variables)
-        }
-        state |= {f"seed/{index:04d}": variable for index, variable in enumerate(self._seeds())}
         return {
-            name: np.asarray(keras.ops.convert_to_numpy(variable))
-            for name, variable in state.items()
+            f"optimizer/{index:04d}": np.array(keras.ops.convert_to_numpy(variable))
+            for index, variable in enumerate(self.optimizer.variables)
         }
 
     def restore_training_state(self, tensors: Mapping[str, np.ndarray]) -> None:
@@ -152,13 +140,11 @@ class FineTuner(_Step, keras.Model):
         Raises:
             RunError: a variable is missing or has another shape; all of them at once.
         """
-        groups = {"optimizer": self.optimizer.variables, "seed": self._seeds()}
         targets = {
-            f"{group}/{index:04d}": variable
-            for group, variables in groups.items()
-            for index, variable in enumerate(variables)
+            f"optimizer/{index:04d}": variable
+            for index, variable in enumerate(self.optimizer.variables)
         }
-        stored = {name for name in tensors if name.partition("/")[0] in groups}
+        stored = {name for name in tensors if name.startswith("optimizer/")}
         faults = [f"{name} is missing" for name in sorted(targets.keys() - stored)]
         faults += [f"{name} belongs to nothing" for name in sorted(stored - targets.keys())]
         faults += [
@@ -171,13 +157,6 @@ class FineTuner(_Step, keras.Model):
             raise RunError(collected("the checkpoint does not fit this run", faults))
         for name, variable in targets.items():
             variable.assign(tensors[name])
-
-    def _seeds(self) -> list[keras.Variable]:
-        return [
-            variable
-            for variable in self.non_trainable_variables
-            if not keras.backend.is_float_dtype(variable.dtype)
-        ]
 
     def validate(self, windows: Iterable[Mapping[str, np.ndarray]]) -> dict[str, float]:
         """Token-weighted loss and accuracy on windows, without dropout.

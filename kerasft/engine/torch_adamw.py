@@ -11,6 +11,28 @@ import keras
 import torch
 
 
+class FlatVariables:
+    """Trainable variables and their gradients, each as one vector.
+
+    Args:
+        variables: float32; their storage is replaced by views of the vector.
+
+    Attributes:
+        vector, gradient: values and summed gradients.
+        tensors, gradients: views of them, one a variable.
+    """
+
+    def __init__(self, variables: Sequence[keras.Variable]) -> None:
+        self.vector = laid_end_to_end(variables)
+        self.gradient = torch.zeros_like(self.vector)
+        self.tensors = [variable.value for variable in variables]
+        self.gradients = _views(self.gradient, self.tensors)
+
+    def add_gradients(self, parts: Sequence[torch.Tensor]) -> None:
+        """Add the gradients of a micro-batch, one a variable."""
+        torch._foreach_add_(self.gradients, list(parts))
+
+
 class FlatAdamW:
     """The update of `keras.optimizers.AdamW`, on vectors.
 
@@ -24,35 +46,26 @@ class FlatAdamW:
 
     Args:
         optimizer: built on `variables`.
-        variables: float32, trainable; their storage is replaced by views.
-
-    Attributes:
-        parameters: the tensors of the variables.
-        gradients: views of the summed gradients, in the same order.
+        variables: in the order of `flat`.
+        flat: their values and gradients.
     """
 
     def __init__(
-        self, optimizer: keras.optimizers.AdamW, variables: Sequence[keras.Variable]
+        self,
+        optimizer: keras.optimizers.AdamW,
+        variables: Sequence[keras.Variable],
+        flat: FlatVariables,
     ) -> None:
         self._optimizer = optimizer
-        self._parameter = _laid_end_to_end(variables)
-        self._first = _laid_end_to_end(optimizer._momentums)
-        self._second = _laid_end_to_end(optimizer._velocities)
-        self._gradient = torch.zeros_like(self._parameter)
-        self.parameters = [variable.value for variable in variables]
-        self.gradients = _views(self._gradient, self.parameters)
-        self._step: int | None = None
-
-    def zero_gradients(self) -> None:
-        self._gradient.zero_()
-
-    def add_gradients(self, parts: Sequence[torch.Tensor]) -> None:
-        """Add the gradients of a micro-batch, in the order of `parameters`."""
-        torch._foreach_add_(self.gradients, list(parts))
+        self._flat = flat
+        places = [optimizer._get_variable_index(variable) for variable in variables]
+        self._first = laid_end_to_end([optimizer._momentums[place] for place in places])
+        self._second = laid_end_to_end([optimizer._velocities[place] for place in places])
+        self.restart()
 
     def restart(self) -> None:
-        """Read the count of steps from the optimizer again, after it was restored."""
-        self._step = None
+        """Read the count of steps from the optimizer, which may have been restored."""
+        self._step = int(self._optimizer.iterations.value)
 
     @torch.no_grad()
     def update(self, clip_norm: float) -> tuple[torch.Tensor, float]:
@@ -64,9 +77,7 @@ class FlatAdamW:
         Returns:
             The norm before clipping, on the device, and the learning rate.
         """
-        optimizer, gradient = self._optimizer, self._gradient
-        if self._step is None:
-            self._step = int(optimizer.iterations.value)
+        optimizer, gradient, values = self._optimizer, self._flat.gradient, self._flat.vector
         rate = self._rate(self._step)
         optimizer.iterations.value.add_(1)
         self._step += 1
@@ -75,10 +86,10 @@ class FlatAdamW:
         if clip_norm:
             gradient.mul_(clip_norm / norm.clamp(min=clip_norm))
         if optimizer.weight_decay:
-            self._parameter.mul_(1 - rate * optimizer.weight_decay)
+            values.mul_(1 - rate * optimizer.weight_decay)
         self._first.lerp_(gradient, 1 - optimizer.beta_1)
         self._second.mul_(optimizer.beta_2).addcmul_(gradient, gradient, value=1 - optimizer.beta_2)
-        self._parameter.addcdiv_(
+        values.addcdiv_(
             self._first, self._second.sqrt().add_(optimizer.epsilon), value=-rate * correction
         )
         return norm, rate
@@ -89,7 +100,7 @@ class FlatAdamW:
             return float(self._optimizer._learning_rate(step))
 
 
-def _laid_end_to_end(variables: Sequence[keras.Variable]) -> torch.Tensor:
+def laid_end_to_end(variables: Sequence[keras.Variable]) -> torch.Tensor:
     """One vector that holds the values of all variables, which become views of it."""
     tensors = [variable.value for variable in variables]
     vector = torch.cat([tensor.detach().reshape(-1) for tensor in tensors])

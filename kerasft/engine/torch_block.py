@@ -180,7 +180,8 @@ def decoder_block(
         return _linear(x, frozen, group, plan.adapters[group], adapters, keys, first)
 
     x = linear(norm(hidden, "pre_attention_norm"), "attention")
-    value = x[:, (heads + groups) * width :].unflatten(1, (groups, width))
+    # A copy: a view would keep all of x for the backward pass.
+    value = x[:, (heads + groups) * width :].contiguous().unflatten(1, (groups, width))
     turning = x[:, : (heads + groups) * width].unflatten(1, (heads + groups, width))
     if arch.query_key_norm:
         scales = (frozen["query_norm"].expand(heads, -1), frozen["key_norm"].expand(groups, -1))

@@ -16,7 +16,7 @@ from keras.src.backend.torch.core import get_device
 
 from kerasft.engine import compiler
 from kerasft.engine.compiler import Compilations
-from kerasft.engine.torch_adamw import FlatAdamW
+from kerasft.engine.torch_adamw import FlatAdamW, FlatVariables
 from kerasft.engine.torch_decoder import TorchDecoder
 from kerasft.engine.torch_loss import chunk_sums, fused_linear_cross_entropy
 
@@ -55,20 +55,26 @@ class TorchStep:
         self._recorded: dict[tuple, _Recorded] = {}
         self._sums = torch.zeros(2, device=self._device)
         self._supervised = torch.ones((), device=self._device)
-        self._flat: FlatAdamW | None = None
+        self._flat = FlatVariables(self.lora.variables)
+        self._adamw: FlatAdamW | None = None
 
     @property
     def compilations(self) -> list[tuple[str, float]]:
         """(what, seconds) of each call that compiled something."""
         return self._watch.found
 
+    def make_train_function(self, force: bool = False) -> None:
+        """What `fit` calls first; the optimizer may have been restored since the last time."""
+        if self._adamw is None:
+            self._adamw = FlatAdamW(self.optimizer, self.lora.variables, self._flat)
+        self._adamw.restart()
+        super().make_train_function(force)
+
     def train_step(self, data: Mapping[str, Any]) -> dict[str, float]:
         """Gradients of one window, clipped and applied."""
-        if self._flat is None:
-            self._flat = FlatAdamW(self.optimizer, self.trainable_variables)
         self._accumulate(data)
         loss, correct = self._sums / self._supervised
-        norm, rate = self._flat.update(self.clip_norm)
+        norm, rate = self._adamw.update(self.clip_norm)
         return self.record(
             {"loss": loss, "accuracy": correct, "gradient_norm": norm, "learning_rate": rate}
         )
@@ -78,8 +84,6 @@ class TorchStep:
 
     def gradients(self, window: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """Gradients of a window's token-mean loss, by the names of `Lora.tensors`."""
-        if self._flat is None:
-            self._flat = FlatAdamW(self.optimizer, self.trainable_variables)
         self._accumulate(window)
         names = list(self.lora.tensors())
         parts = [part.cpu().numpy().copy() for part in self._flat.gradients]
@@ -113,7 +117,7 @@ class TorchStep:
         supervised = float(np.asarray(window["weights"]).sum())
         self._supervised.fill_(max(supervised, 1.0))
         self._sums.zero_()
-        self._flat.zero_gradients()
+        self._flat.gradient.zero_()
         for micro in self._micro_batches(window, training=True):
             self._run(micro)
 
@@ -147,7 +151,7 @@ class TorchStep:
         """Add a micro-batch's sums and gradients to the window's."""
         with torch.enable_grad():
             loss, correct = self._micro_sums(micro, True)
-            parts = torch.autograd.grad(loss / self._supervised, self._flat.parameters)
+            parts = torch.autograd.grad(loss / self._supervised, self._flat.tensors)
         self._flat.add_gradients(parts)
         self._sums.add_(torch.stack((loss.detach(), correct)))
 
