@@ -191,8 +191,8 @@ class TrainSettings(_Section):
     )
     compile: Literal["auto", "on", "off"] = Field(
         "auto",
-        description="Whether torch compiles its step; `auto` does where there is a compiler. JAX "
-        "always compiles.",
+        description="Whether torch compiles its step, where there is a compiler; `auto` does in "
+        "runs of 50 micro-batches or more, where it pays. JAX always compiles.",
     )
 
 

@@ -23,6 +23,11 @@ if TYPE_CHECKING:
     from kerasft.engine.checkpoint import Checkpoint
 
 
+COMPILED_FROM = 50
+"""Micro-batches from which on compiling pays under `compile = auto`: on two CPU cores it
+takes half a minute and makes each of them about half a second faster."""
+
+
 @dataclass(frozen=True)
 class TrainResult:
     """What `train` gives back.
@@ -193,7 +198,7 @@ class _Session:
             self.lora,
             chunk_bytes=chunk_bytes(),
             remat=plan.remat,
-            compiled=recipe.train.compile != "off",
+            compiled=_compiles(recipe, prepared.total_steps),
         )
         self.finetuner.prepare(recipe.train, prepared.total_steps)
         for note in self.finetuner.notes:
@@ -435,6 +440,14 @@ class _Session:
         else:
             for sample, text in zip(self.samples, texts, strict=True):
                 sample["after"] = text
+
+
+def _compiles(recipe: Recipe, steps: int) -> bool:
+    """Whether the step is compiled, where there is a compiler."""
+    micro_batches = steps * recipe.train.gradient_accumulation
+    return recipe.train.compile == "on" or (
+        recipe.train.compile == "auto" and micro_batches >= COMPILED_FROM
+    )
 
 
 def _validation_record(

@@ -2,7 +2,7 @@
 
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -30,15 +30,27 @@ def obstacle() -> str | None:
     return None if shutil.which(compiler) else f"there is no C++ compiler {compiler} on the PATH"
 
 
-def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
+def compiled(function: Callable[..., Any], varying: Sequence[int] = ()) -> Callable[..., Any]:
     """The compiled form of a pure function of tensors.
 
     One shape is compiled as it is; from the second on, sizes that changed become
     variables, so that lengths do not each cost a compilation.
+
+    Args:
+        varying: positional arguments whose first axis is a variable from the start.
     """
     torch._dynamo.config.recompile_limit = _SHAPES
     torch._dynamo.config.accumulated_recompile_limit = _SHAPES * 8
-    return torch.compile(function, fullgraph=True)
+    made = torch.compile(function, fullgraph=True)
+    if not varying:
+        return made
+
+    def call(*arguments: Any) -> Any:
+        for place in varying:
+            torch._dynamo.maybe_mark_dynamic(arguments[place], 0)
+        return made(*arguments)
+
+    return call
 
 
 class Compilations:

@@ -20,6 +20,9 @@ from kerasft.engine.torch_adamw import FlatAdamW, FlatVariables
 from kerasft.engine.torch_decoder import TorchDecoder
 from kerasft.engine.torch_loss import chunk_sums, fused_linear_cross_entropy
 
+POSITIONS_STEP = 16
+"""On a CPU, where shapes may vary, gathered positions are cut to a multiple of this."""
+
 WARM_UP = 2
 """Times that a shape runs before it is recorded: the compiler and the libraries set up
 what they need in the first ones."""
@@ -39,17 +42,18 @@ class TorchStep:
     def set_up(self, remat: bool, compiled: bool) -> None:
         """Build the decoder, and compile where that is asked for and can be had."""
         self._device = torch.device(get_device())
-        obstacle = compiler.obstacle() if compiled else "it was not asked for"
+        obstacle = compiler.obstacle() if compiled else "compilation was not asked for"
         compiled = obstacle is None
-        self.notes: list[str] = []
-        self.notes.append(
+        self.notes: list[str] = [
             "the step is compiled" if compiled else f"the step runs eagerly: {obstacle}"
-        )
+        ]
         self._watch = Compilations()
         self._decoder = TorchDecoder(
             self.backbone, self.family, self.lora, remat=remat, compile_blocks=compiled
         )
-        self._chunk = compiler.compiled(chunk_sums) if compiled else chunk_sums
+        # On a CPU the chunks are cut to the positions in use, so their rows vary.
+        rows = (0, 2, 3) if self._device.type == "cpu" else ()
+        self._chunk = compiler.compiled(chunk_sums, rows) if compiled else chunk_sums
         self._records = compiled and self._device.type == "cuda"
         self._runs: dict[tuple, int] = {}
         self._recorded: dict[tuple, _Recorded] = {}
@@ -179,6 +183,10 @@ class TorchStep:
             micro = {name: torch.as_tensor(np.asarray(window[name][index])) for name in _READ}
             for name in ("gather_indices", "targets"):
                 micro[name] = micro[name].long()
+            if self._device.type == "cpu":
+                used = int(torch.count_nonzero(micro["weights"]))
+                used = max(1, -(-used // POSITIONS_STEP)) * POSITIONS_STEP
+                micro |= {name: micro[name][:used] for name in _GATHERED}
             keys = self._decoder.keys(int(window["dropout_seeds"][index])) if training else []
             if keys:
                 micro["dropout_keys"] = torch.tensor(keys, dtype=torch.int64)
@@ -191,15 +199,8 @@ class TorchStep:
         return {name: value.to(self._device, non_blocking=True) for name, value in micro.items()}
 
 
-_READ = (
-    "token_ids",
-    "segment_ids",
-    "position_ids",
-    "sequence_starts",
-    "gather_indices",
-    "targets",
-    "weights",
-)
+_GATHERED = ("gather_indices", "targets", "weights")
+_READ = ("token_ids", "segment_ids", "position_ids", "sequence_starts", *_GATHERED)
 
 
 def _said(micro: Mapping[str, torch.Tensor]) -> str:
