@@ -107,7 +107,7 @@ def train_tiny(folder: Path, backend: str) -> TinyRun:
             def on_train_end(self, logs: Any = None) -> None:
                 events.append(("train ends", 0))
                 inputs = {"token_ids": PROBE, "padding_mask": np.ones_like(PROBE)}
-                values = self.model.head.logits(self.model(inputs, training=False))
+                values = self.model.head.logits(self.model.backbone(inputs, training=False))
                 logits.append(keras.ops.convert_to_numpy(values))
 
             def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
