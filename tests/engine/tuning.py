@@ -50,13 +50,31 @@ def random_b(tensors: Mapping[str, np.ndarray], size: float = 0.3) -> dict[str, 
     }
 
 
-def small_tuner(*, moved: bool = True, **settings: Any) -> FineTuner:
-    """A `FineTuner` over a Gemma of one block; `settings` are the adapter's."""
-    causal_lm = small_model("gemma", num_layers=1)
-    lora = with_lora(causal_lm, "gemma", moved=moved, **settings)
+def tuner_on(
+    causal_lm: Any,
+    family: str,
+    *,
+    moved: bool = True,
+    remat: bool = False,
+    compiled: bool = False,
+    **settings: Any,
+) -> FineTuner:
+    """A `FineTuner` over a model with a new adapter; `settings` are the adapter's."""
+    lora = with_lora(causal_lm, family, moved=moved, **settings)
     return FineTuner(
-        causal_lm.backbone, FAMILIES["gemma"], lora, chunk_bytes=4 * VOCABULARY * 20
+        causal_lm.backbone,
+        FAMILIES[family],
+        lora,
+        # Chunks of 20 tokens, so that a window has several.
+        chunk_bytes=4 * VOCABULARY * 20,
+        remat=remat,
+        compiled=compiled,
     )
+
+
+def small_tuner(**settings: Any) -> FineTuner:
+    """A `FineTuner` over a Gemma of one block; `settings` as `tuner_on` takes them."""
+    return tuner_on(small_model("gemma", num_layers=1), "gemma", **settings)
 
 
 def uneven_examples(count: int = 8, seed: int = 0) -> list[Example]:
@@ -75,49 +93,34 @@ def uneven_examples(count: int = 8, seed: int = 0) -> list[Example]:
 
 
 def windows_of(
-    examples: Sequence[Example], batch_size: int, accumulation: int, *, packing: bool = False
+    examples: Sequence[Example], batch_size: int, accumulation: int, **settings: Any
 ) -> list[dict[str, np.ndarray]]:
-    """The windows of an epoch, as they go to the device."""
-    settings = TrainSettings(
-        batch_size=batch_size, gradient_accumulation=accumulation, packing=packing
+    """The windows of an epoch, as they go to the device; a row holds one example by default."""
+    chosen = {"packing": False} | settings
+    source = WindowSource(
+        examples,
+        TrainSettings(batch_size=batch_size, gradient_accumulation=accumulation, **chosen),
     )
-    source = WindowSource(examples, settings)
     return [arrays(source.window(0, index)) for index in range(source.steps_per_epoch)]
 
 
 class Windows(keras.utils.PyDataset):
-    """Given windows, in order."""
+    """Given windows, in order, fed to a tuner."""
 
-    def __init__(self, windows: Sequence[Mapping[str, np.ndarray]]) -> None:
+    def __init__(self, tuner: FineTuner, windows: Sequence[Mapping[str, np.ndarray]]) -> None:
         super().__init__()
+        self._tuner = tuner
         self._windows = list(windows)
 
     def __len__(self) -> int:
         return len(self._windows)
 
     def __getitem__(self, index: int) -> Mapping[str, np.ndarray]:
-        return self._windows[index]
+        return self._tuner.feed(self._windows[index])
 
 
 def fit(tuner: FineTuner, windows: Sequence[Mapping[str, np.ndarray]]) -> list[dict[str, float]]:
     """Train on windows through Keras' `fit`; the metrics of every step."""
-    tuner.fit(Windows(windows), verbose=0, shuffle=False)
+    tuner.fit(Windows(tuner, windows), verbose=0, shuffle=False)
     tuner.flush()
     return tuner.drain()
-
-
-def with_plain_descent(tuner: FineTuner, clip_norm: float = 0.0) -> FineTuner:
-    """Compiled so that a step subtracts the (clipped) gradient itself."""
-    tuner.clip_norm = clip_norm
-    tuner.compile(optimizer=keras.optimizers.SGD(1.0), jit_compile=keras.backend.backend() == "jax")
-    tuner.optimizer.build(tuner.trainable_variables)
-    return tuner
-
-
-def descent(tuner: FineTuner, window: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """What one step of `with_plain_descent` subtracts from A and B, which are put back."""
-    before = tuner.lora.tensors()
-    fit(tuner, [window])
-    after = tuner.lora.tensors()
-    tuner.lora.assign(before)
-    return {name: before[name] - after[name] for name in before}

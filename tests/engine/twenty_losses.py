@@ -5,19 +5,12 @@ Run as a module: a process has one backend, so a comparison needs two processes.
 
 import json
 
-from kerasft.engine.finetuner import FineTuner
-from kerasft.models.families import FAMILIES
 from kerasft.recipe import TrainSettings
-from tests.engine.tuning import fit, small_model, uneven_examples, windows_of, with_lora
-from tests.tiny import VOCABULARY
+from tests.engine.tuning import fit, small_model, tuner_on, uneven_examples, windows_of
 
 
 def losses() -> list[float]:
-    causal_lm = small_model("gemma2")
-    lora = with_lora(causal_lm, "gemma2", moved=False)
-    tuner = FineTuner(
-        causal_lm.backbone, FAMILIES["gemma2"], lora, chunk_bytes=4 * VOCABULARY * 20
-    )
+    tuner = tuner_on(small_model("gemma2"), "gemma2", moved=False)
     settings = TrainSettings(learning_rate=1e-2, schedule="cosine", warmup=3, weight_decay=0.01)
     tuner.prepare(settings, total_steps=20)
     windows = 5 * windows_of(uneven_examples(16), 2, 2)
