@@ -77,11 +77,11 @@ class EpochWindows(keras.utils.PyDataset):
     def __len__(self) -> int:
         return self._length
 
-    def __getitem__(self, index: int) -> dict[str, np.ndarray]:
+    def __getitem__(self, index: int) -> Mapping[str, np.ndarray]:
         began = time.monotonic()
         window = self._windows[index]
         self._finetuner.input_seconds += time.monotonic() - began
-        return window
+        return self._finetuner.feed(window)
 
     def close(self) -> None:
         """Make no more windows."""

@@ -39,6 +39,10 @@ class JaxStep:
         self._shapes: set[tuple] = set()
         self._packed = False
 
+    def feed(self, window: Mapping[str, np.ndarray]) -> Mapping[str, np.ndarray]:
+        """What `fit` passes on for a window: the window itself."""
+        return window
+
     def make_train_function(self, force: bool = False) -> None:
         """What `fit` calls: the compiled step, fed from Keras' state and iterator.
 

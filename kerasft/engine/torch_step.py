@@ -74,9 +74,17 @@ class TorchStep:
         self._adamw.restart()
         super().make_train_function(force)
 
+    def feed(self, window: Mapping[str, np.ndarray]) -> dict[str, Any]:
+        """Take the window of the next step; what is left for `fit` to pass on.
+
+        Keras would move every array to the GPU by a copy that waits for the GPU.
+        """
+        self._fed = window
+        return {}
+
     def train_step(self, data: Mapping[str, Any]) -> dict[str, float]:
-        """Gradients of one window, clipped and applied."""
-        self._accumulate(data)
+        """Gradients of the window that was fed, clipped and applied."""
+        self._accumulate(self._fed)
         loss, correct = self._sums / self._supervised
         norm, rate = self._adamw.update(self.clip_norm)
         return self.record(
