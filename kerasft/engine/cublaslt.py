@@ -226,6 +226,6 @@ def loaded_library() -> Any:
     """The cuBLASLt that is in this process already; None where there is none."""
     with suppress(OSError):
         maps = Path("/proc/self/maps").read_text("utf-8")
-        if found := re.search(r"/\S*libcublasLt\.so\S*", maps):
+        if found := re.search(r"/.*libcublasLt\.so\S*", maps):
             return ctypes.CDLL(found[0])
     return None
