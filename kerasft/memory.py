@@ -1,7 +1,7 @@
 """How much memory a step takes, and whether blocks must be computed twice for it."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
@@ -85,7 +85,7 @@ def plan_step(
         dtype=dtype,
         backend=backend,
         on_cpu=device.kind == "cpu",
-        chunk_bytes=chunk_bytes(),
+        chunk_bytes=chunk_bytes,
     )
     available = available_bytes(device)
     remat = choose_remat(recipe.train.remat, memory.without_remat, memory.with_remat, available)
@@ -102,7 +102,7 @@ def step_memory(
     dtype: str,
     backend: str,
     on_cpu: bool,
-    chunk_bytes: int,
+    chunk_bytes: Callable[[bool], int],
 ) -> StepMemory:
     """The memory of a step on windows of a shape.
 
@@ -120,7 +120,8 @@ def step_memory(
         dtype: of the base.
         backend: torch or jax.
         on_cpu: whether the device is the CPU.
-        chunk_bytes: memory for one chunk of float32 logits.
+        chunk_bytes: memory for one chunk of float32 logits, without and with
+            rematerialisation.
     """
     arch = family.architecture(config)
     _, rows, length, gathered = shape
@@ -133,8 +134,12 @@ def step_memory(
     kept *= tokens * size
     # Gradients of gate, up and their product, that product itself, and the stream's.
     widest = tokens * size * (4 * inner + 4 * arch.width)
-    chunk = min(gathered, largest_chunk(config["vocabulary_size"], chunk_bytes))
-    loss = chunk * config["vocabulary_size"] * LOGIT_BYTES + 2 * gathered * arch.width * size
+
+    def loss(remat: bool) -> int:
+        vocabulary = config["vocabulary_size"]
+        chunk = min(gathered, largest_chunk(vocabulary, chunk_bytes(remat)))
+        return chunk * vocabulary * LOGIT_BYTES + 2 * gathered * arch.width * size
+
     masks = 0
     if on_cpu or arch.attention_soft_cap:
         windows = {min(arch.window_of(kind) or length, length) for kind in arch.kinds}
@@ -151,8 +156,8 @@ def step_memory(
     fixed += LIBRARIES_BYTES[backend] if on_cpu else 0
     layers, inputs = len(arch.kinds), tokens * arch.width * size
     return StepMemory(
-        without_remat=fixed + layers * kept + max(loss, widest),
-        with_remat=fixed + layers * inputs + max(loss, kept + widest),
+        without_remat=fixed + layers * kept + max(loss(False), widest),
+        with_remat=fixed + layers * inputs + max(loss(True), kept + widest),
     )
 
 

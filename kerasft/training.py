@@ -196,7 +196,7 @@ class _Session:
             self.base.causal_lm.backbone,
             self.base.family,
             self.lora,
-            chunk_bytes=chunk_bytes(),
+            chunk_bytes=chunk_bytes(plan.remat),
             remat=plan.remat,
             compiled=_compiles(recipe, prepared.total_steps),
         )

@@ -28,7 +28,7 @@ def memory(preset: str = "gemma_2b_en", rows: int = 8, **changes: Any) -> StepMe
         "dtype": "bfloat16",
         "backend": "torch",
         "on_cpu": False,
-        "chunk_bytes": 2**30,
+        "chunk_bytes": lambda remat: 2**30,
         "shape": (1, rows, length, rows * length),
         "lora": LoraSettings(rank=4),
     } | changes

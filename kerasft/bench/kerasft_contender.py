@@ -31,7 +31,7 @@ def run(work: Work, examples: Sequence[Example], variant: str) -> dict[str, Any]
         causal_lm.backbone,
         work.table,
         lora,
-        chunk_bytes=chunk_bytes(),
+        chunk_bytes=chunk_bytes(work.remat),
         remat=work.remat,
         compiled=settings.compile != "off",
     )

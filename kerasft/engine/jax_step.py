@@ -40,7 +40,13 @@ class JaxStep:
         self._packed = False
 
     def feed(self, window: Mapping[str, np.ndarray]) -> Mapping[str, np.ndarray]:
-        """What `fit` passes on for a window: the window itself."""
+        """What `fit` passes on for a window: the window itself.
+
+        Rows of one segment need no mask, which is cheaper. That is seen here, before Keras
+        moves the window to the device; once a window has needed a mask all do, so that a
+        run compiles a shape twice at the most.
+        """
+        self._packed = self._packed or bool((window["segment_ids"] > 1).any())
         return window
 
     def make_train_function(self, force: bool = False) -> None:
@@ -101,9 +107,8 @@ class JaxStep:
         donated: tuple[int, ...] = (),
     ) -> Any:
         """Run a compiled function on a state and a window, and note what was compiled."""
-        # Rows of one segment need no mask, which is cheaper; once a window has needed one,
-        # all do, so that a run compiles a shape twice at the most.
-        self._packed = self._packed or bool((np.asarray(window["segment_ids"]) > 1).any())
+        if isinstance(window["segment_ids"], np.ndarray):
+            self.feed(window)
         # What is read while tracing; JAX does not see that it changed.
         key = (what, self._packed, self.lora.is_active)
         if key not in self._compiled:

@@ -12,6 +12,7 @@ import torch
 from torch.nn import functional as F
 
 from kerasft.engine.dropout import MULTIPLIERS, threshold
+from kerasft.engine.torch_product import Product
 from kerasft.models.architecture import Architecture, Block, Projection
 
 Tensors = Mapping[str, torch.Tensor]
@@ -60,16 +61,18 @@ class BlockPlan:
         kind: `local` or `global`.
         adapters: those that act, by group.
         tiles: into which the tokens are cut for the feed-forward layers.
+        product: by frozen matrices; see `torch_product`.
     """
 
     architecture: Architecture
     kind: str
     adapters: Mapping[str, tuple[Adapter, ...]]
     tiles: int
+    product: Product
 
 
 def plan_block(
-    architecture: Architecture, block: Block, *, training: bool, tiles: int
+    architecture: Architecture, block: Block, *, training: bool, tiles: int, product: Product
 ) -> BlockPlan:
     """What `block` is, without its variables; `training` lets dropout act."""
     adapters = {}
@@ -95,7 +98,7 @@ def plan_block(
                 )
             offset += projection.outputs
         adapters[group] = tuple(found)
-    return BlockPlan(architecture, block.kind, adapters, tiles)
+    return BlockPlan(architecture, block.kind, adapters, tiles, product)
 
 
 def lay_out(block: Block) -> dict[str, torch.Tensor]:
@@ -177,7 +180,10 @@ def decoder_block(
         return rms_norm(x, frozen[name], arch)
 
     def linear(x: torch.Tensor, group: str, first: int = 0) -> torch.Tensor:
-        return _linear(x, frozen, group, plan.adapters[group], adapters, keys, first)
+        y = plan.product(x, frozen[group])
+        if not plan.adapters[group]:
+            return y
+        return y + _low_rank(x, plan.adapters[group], adapters, keys, first)
 
     x = linear(norm(hidden, "pre_attention_norm"), "attention")
     # A copy: a view would keep all of x for the backward pass.
@@ -232,23 +238,18 @@ def _rotate(x: torch.Tensor, rotary: tuple[torch.Tensor, torch.Tensor]) -> torch
     return torch.cat((first * cosine - second * sine, second * cosine + first * sine), dim=-1)
 
 
-def _linear(
+def _low_rank(
     x: torch.Tensor,
-    frozen: Tensors,
-    group: str,
     adapters: tuple[Adapter, ...],
     tensors: Tensors,
     keys: Tensors,
     first: int,
 ) -> torch.Tensor:
-    """x · W, plus scale · (x · A) · B of each adapter, all in the type of x.
+    """The sum of scale · (x · A) · B of the adapters of a group, in the type of x.
 
-    The adapters of a group are one product too: their A side by side, their B on the
-    diagonal of a (ranks, outputs) matrix.
+    They are one product too: their A side by side, their B on the diagonal of a
+    (ranks, outputs) matrix.
     """
-    y = _product(x, frozen, group)
-    if not adapters:
-        return y
     a = [_a_matrix(adapter, tensors).to(x.dtype) for adapter in adapters]
     b = torch.cat([_b_matrix(adapter, tensors) for adapter in adapters]).to(x.dtype)
     if any(adapter.dropout for adapter in adapters):
@@ -261,11 +262,7 @@ def _linear(
         )
     else:
         low = torch.mm(x, torch.cat(a, dim=1))
-    return y + torch.mm(low, b)
-
-
-def _product(x: torch.Tensor, frozen: Tensors, group: str) -> torch.Tensor:
-    return torch.mm(x, frozen[group])
+    return torch.mm(low, b)
 
 
 def _a_matrix(adapter: Adapter, tensors: Tensors) -> torch.Tensor:

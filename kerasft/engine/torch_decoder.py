@@ -20,6 +20,7 @@ from kerasft.engine.torch_block import (
     rms_norm,
     rotary_angles,
 )
+from kerasft.engine.torch_product import choose_product
 from kerasft.models.architecture import blocks_of
 from kerasft.models.families.base import Family
 from kerasft.models.lora import Lora
@@ -68,6 +69,8 @@ class TorchDecoder:
         self.compile_blocks = compile_blocks
         self._backbone = backbone
         self._blocks = blocks_of(backbone, family.tensors(config), self.architecture.kinds, lora)
+        matrix = backbone.token_embedding.embeddings.value
+        self.product = choose_product(matrix.device, matrix.dtype)
         self._frozen = [lay_out(block) for block in self._blocks]
         self._dropout = bool(lora.settings.dropout)
         self._runs: dict[Any, Callable[..., torch.Tensor]] = {}
@@ -133,7 +136,13 @@ class TorchDecoder:
             self._frequencies[block.kind] = torch.as_tensor(
                 arch.inverse_frequencies[block.kind]
             ).to(ids.device)
-        plan = plan_block(arch, block, training=training, tiles=_TILES if self.remat else 1)
+        plan = plan_block(
+            arch,
+            block,
+            training=training,
+            tiles=_TILES if self.remat else 1,
+            product=self.product,
+        )
         key = (attention, tuple(plan.adapters.items()))
         if key not in self._runs:
             self._runs[key] = self._function(plan, attention)

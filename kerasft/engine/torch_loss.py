@@ -5,6 +5,7 @@ from collections.abc import Callable
 import torch
 
 from kerasft.engine.loss import chunk_count
+from kerasft.engine.torch_product import Product
 
 Chunk = Callable[..., tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]]
 
@@ -16,13 +17,14 @@ def chunk_sums(
     weights: torch.Tensor,
     soft_cap: float | None,
     keep_gradient: bool,
+    product: Product = torch.mm,
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]:
     """Loss, right tokens and the gradient with respect to `hidden` of one chunk.
 
     A pure function, so that it can be compiled: the logits are then written once, in the
     type of the model, and the float32 softmax is computed from them as they are read.
     """
-    logits = torch.mm(hidden, embedding.t()).float()
+    logits = product(hidden, embedding.t()).float()
     if soft_cap:
         logits = torch.tanh(logits.div_(soft_cap)).mul_(soft_cap)
     slope = 1 - (logits / soft_cap).square_() if soft_cap and keep_gradient else None
@@ -42,7 +44,7 @@ def chunk_sums(
     probability = torch.where(hit, probability - weights[:, None], probability)
     if slope is not None:
         probability = probability.mul_(slope)
-    return loss, correct, torch.mm(probability.to(embedding.dtype), embedding)
+    return loss, correct, product(probability.to(embedding.dtype), embedding)
 
 
 class _FusedLinearCrossEntropy(torch.autograd.Function):

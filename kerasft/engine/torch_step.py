@@ -8,6 +8,7 @@ for the device but the metrics, which are read back every half second.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -53,7 +54,8 @@ class TorchStep:
         )
         # On a CPU the chunks are cut to the positions in use, so their rows vary.
         rows = (0, 2, 3) if self._device.type == "cpu" else ()
-        self._chunk = compiler.compiled(chunk_sums, rows) if compiled else chunk_sums
+        chunk = partial(chunk_sums, product=self._decoder.product)
+        self._chunk = compiler.compiled(chunk, rows) if compiled else chunk
         self._records = compiled and self._device.type == "cuda"
         self._runs: dict[tuple, int] = {}
         self._recorded: dict[tuple, _Recorded] = {}
