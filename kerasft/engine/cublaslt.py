@@ -194,15 +194,16 @@ class CublasLt:
         x: torch.Tensor,
         matrix: torch.Tensor,
         out: torch.Tensor,
-        accumulates: bool,
+        total: torch.Tensor | None = None,
     ) -> bool:
-        """Queue out = x · matrix (+ out) on the current stream; whether it was accepted."""
+        """Queue out = x · matrix (+ total) on the current stream; whether it was accepted."""
         operation, a, b, d = descriptors
-        alpha, beta = ctypes.c_float(1.0), ctypes.c_float(float(accumulates))
+        alpha, beta = ctypes.c_float(1.0), ctypes.c_float(0.0 if total is None else 1.0)
+        added = out if total is None else total
         return not self._library.cublasLtMatmul(
             *(self._handle, operation, ctypes.byref(alpha)),
             *(matrix.data_ptr(), a, x.data_ptr(), b, ctypes.byref(beta)),
-            *(out.data_ptr(), d, out.data_ptr(), d),
+            *(added.data_ptr(), d, out.data_ptr(), d),
             *(algorithm, self._workspace.data_ptr(), _WORKSPACE),
             torch.cuda.current_stream().cuda_stream,
         )

@@ -12,7 +12,7 @@ import torch
 from torch.nn import functional as F
 
 from kerasft.engine.dropout import MULTIPLIERS, threshold
-from kerasft.engine.torch_product import Product
+from kerasft.engine.torch_product import Multiplier
 from kerasft.models.architecture import Architecture, Block, Projection
 
 Tensors = Mapping[str, torch.Tensor]
@@ -61,18 +61,23 @@ class BlockPlan:
         kind: `local` or `global`.
         adapters: those that act, by group.
         tiles: into which the tokens are cut for the feed-forward layers.
-        product: by frozen matrices; see `torch_product`.
+        multiplier: how matrices are multiplied.
     """
 
     architecture: Architecture
     kind: str
     adapters: Mapping[str, tuple[Adapter, ...]]
     tiles: int
-    product: Product
+    multiplier: Multiplier
 
 
 def plan_block(
-    architecture: Architecture, block: Block, *, training: bool, tiles: int, product: Product
+    architecture: Architecture,
+    block: Block,
+    *,
+    training: bool,
+    tiles: int,
+    multiplier: Multiplier,
 ) -> BlockPlan:
     """What `block` is, without its variables; `training` lets dropout act."""
     adapters = {}
@@ -98,7 +103,7 @@ def plan_block(
                 )
             offset += projection.outputs
         adapters[group] = tuple(found)
-    return BlockPlan(architecture, block.kind, adapters, tiles, product)
+    return BlockPlan(architecture, block.kind, adapters, tiles, multiplier)
 
 
 def lay_out(block: Block) -> dict[str, torch.Tensor]:
@@ -180,10 +185,11 @@ def decoder_block(
         return rms_norm(x, frozen[name], arch)
 
     def linear(x: torch.Tensor, group: str, first: int = 0) -> torch.Tensor:
-        y = plan.product(x, frozen[group])
+        y = plan.multiplier.product(x, frozen[group])
         if not plan.adapters[group]:
             return y
-        return y + _low_rank(x, plan.adapters[group], adapters, keys, first)
+        low, b = _low_rank(x, plan.adapters[group], adapters, keys, first, plan.multiplier)
+        return plan.multiplier.added(y, low, b)
 
     x = linear(norm(hidden, "pre_attention_norm"), "attention")
     # A copy: a view would keep all of x for the backward pass.
@@ -244,8 +250,9 @@ def _low_rank(
     tensors: Tensors,
     keys: Tensors,
     first: int,
-) -> torch.Tensor:
-    """The sum of scale · (x · A) · B of the adapters of a group, in the type of x.
+    multiplier: Multiplier,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """x · A and scale · B of the adapters of a group, in the type of x.
 
     They are one product too: their A side by side, their B on the diagonal of a
     (ranks, outputs) matrix.
@@ -255,14 +262,14 @@ def _low_rank(
     if any(adapter.dropout for adapter in adapters):
         low = torch.cat(
             [
-                torch.mm(_dropout(x, keys[adapter.target], adapter.dropout, first), part)
+                multiplier.product(_dropout(x, keys[adapter.target], adapter.dropout, first), part)
                 for adapter, part in zip(adapters, a, strict=True)
             ],
             dim=1,
         )
     else:
-        low = torch.mm(x, torch.cat(a, dim=1))
-    return torch.mm(low, b)
+        low = multiplier.product(x, torch.cat(a, dim=1))
+    return low, b
 
 
 def _a_matrix(adapter: Adapter, tensors: Tensors) -> torch.Tensor:

@@ -20,7 +20,7 @@ from kerasft.engine.torch_block import (
     rms_norm,
     rotary_angles,
 )
-from kerasft.engine.torch_product import choose_product
+from kerasft.engine.torch_product import choose_multiplier
 from kerasft.models.architecture import blocks_of
 from kerasft.models.families.base import Family
 from kerasft.models.lora import Lora
@@ -70,7 +70,7 @@ class TorchDecoder:
         self._backbone = backbone
         self._blocks = blocks_of(backbone, family.tensors(config), self.architecture.kinds, lora)
         matrix = backbone.token_embedding.embeddings.value
-        self.product = choose_product(matrix.device, matrix.dtype)
+        self.multiplier = choose_multiplier(matrix.device, matrix.dtype)
         self._frozen = [lay_out(block) for block in self._blocks]
         self._dropout = bool(lora.settings.dropout)
         self._runs: dict[Any, Callable[..., torch.Tensor]] = {}
@@ -141,7 +141,7 @@ class TorchDecoder:
             block,
             training=training,
             tiles=_TILES if self.remat else 1,
-            product=self.product,
+            multiplier=self.multiplier,
         )
         key = (attention, tuple(plan.adapters.items()))
         if key not in self._runs:

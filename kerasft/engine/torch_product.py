@@ -4,7 +4,7 @@ torch takes the algorithm that the heuristic of cuBLAS estimates to be fastest. 
 is often wrong: on an H100, 4096×2048 by 2048×16384 in bfloat16 took 0.41 ms by it and
 0.36 ms by a later one of the same list. XLA therefore times the candidates and keeps the
 fastest; so does this module, once for each shape, layout and type, and remembers the
-choice in kerasft's cache. Without cuBLASLt (on a CPU, say) `choose_product` gives torch.mm.
+choice in kerasft's cache. Without cuBLASLt (on a CPU, say) they are torch's own.
 
 All candidates accumulate in float32. Two processes that time them may choose differently,
 and then round differently; the cache holds a machine to its first choice.
@@ -15,6 +15,7 @@ import re
 import statistics
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -36,9 +37,12 @@ from kerasft.records import read_json, write_json
 Product = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 
 _ROUNDS = 3
-_ROUND_MS = 1.6
-"""Of one candidate; the clocks drift over longer times than that."""
-_TIE = 0.01
+_ROUND_MS = 6.0
+"""Of one candidate: long enough that a card at its limit of power lowers its clocks, as
+it will in training. In rounds of 1.6 ms the order of the candidates was another one."""
+_TIE = 0.02
+_WORTH_TIMING = 2**31
+"""Multiplications; smaller products are not timed."""
 
 
 def fastest(milliseconds: Mapping[bytes | None, Sequence[float]]) -> bytes | None:
@@ -88,7 +92,7 @@ class Products:
     def multiply(
         self, x: torch.Tensor, matrix: torch.Tensor, total: torch.Tensor | None = None
     ) -> torch.Tensor:
-        """x · matrix, or `total` with it added in place; torch's own where nothing is chosen."""
+        """x · matrix (+ total); torch's own where nothing is chosen."""
         case = case_of(x, matrix, accumulates=total is not None)
         if total is not None:
             whole = total.shape == (len(x), matrix.shape[1]) and total.is_contiguous()
@@ -96,11 +100,10 @@ class Products:
         if case is not None and _aligned(x, matrix, *([] if total is None else [total])):
             descriptors, algorithm = self._chosen(case, x, matrix)
             if algorithm is not None:
-                out = x.new_empty(case.rows, case.columns) if total is None else total
-                operands = x, matrix, out, case.accumulates
-                if self._library.run(descriptors, algorithm, *operands):
+                out = x.new_empty(case.rows, case.columns)
+                if self._library.run(descriptors, algorithm, x, matrix, out, total):
                     return out
-        return torch.mm(x, matrix) if total is None else total.addmm_(x, matrix)
+        return torch.mm(x, matrix) if total is None else torch.addmm(total, x, matrix)
 
     def _chosen(
         self, case: Case, x: torch.Tensor, matrix: torch.Tensor
@@ -115,6 +118,10 @@ class Products:
         self, case: Case, x: torch.Tensor, matrix: torch.Tensor
     ) -> tuple[Descriptors, bytes | None]:
         descriptors = self._library.descriptors(case)
+        if case.rows * case.inner * case.columns < _WORTH_TIMING:
+            # torch adds in two passes more, because it copies the total first.
+            first = self._library.candidates(descriptors)[:1] if case.accumulates else []
+            return descriptors, first[0] if first else None
         kept = self._table.get(case.key)
         if case.key in self._table and (kept is None or self._library.supports(descriptors, kept)):
             return descriptors, kept
@@ -139,14 +146,17 @@ class Products:
         generator = torch.Generator(x.device).manual_seed(0)
         x = torch.empty_strided(x.shape, x.stride(), dtype=x.dtype, device=x.device)
         x.normal_(generator=generator)
-        out = x.new_zeros(case.rows, case.columns)
+        out = x.new_empty(case.rows, case.columns)
+        total = x.new_zeros(case.rows, case.columns) if case.accumulates else None
 
         def run(algorithm: bytes | None) -> bool:
-            if algorithm is None:
-                out.addmm_(x, matrix) if case.accumulates else torch.mm(x, matrix, out=out)
-                return True
-            operands = x, matrix, out, case.accumulates
-            return self._library.run(descriptors, algorithm, *operands)
+            if algorithm is not None:
+                return self._library.run(descriptors, algorithm, x, matrix, out, total)
+            if total is None:
+                torch.mm(x, matrix, out=out)
+            else:
+                torch.addmm(total, x, matrix, out=out)
+            return True
 
         contenders = [None, *self._library.candidates(descriptors)]
         contenders = [algorithm for algorithm in contenders if run(algorithm)]
@@ -191,14 +201,26 @@ def products_of(device: torch.device) -> Products | None:
     return Products(cublaslt, environment, cache_dir() / "products.json")
 
 
-@torch.library.custom_op("kerasft::product", mutates_args=())
-def product(x: torch.Tensor, matrix: torch.Tensor) -> torch.Tensor:
-    """x (rows, inner) · matrix (inner, columns), which is frozen and has no gradient."""
+def _multiply(
+    x: torch.Tensor, matrix: torch.Tensor, total: torch.Tensor | None = None
+) -> torch.Tensor:
     products = products_of(x.device)
     if products is None:
-        return torch.mm(x, matrix)
+        return torch.mm(x, matrix) if total is None else torch.addmm(total, x, matrix)
     with torch.cuda.device(x.device):
-        return products.multiply(x, matrix)
+        return products.multiply(x, matrix, total)
+
+
+@torch.library.custom_op("kerasft::product", mutates_args=())
+def product(x: torch.Tensor, matrix: torch.Tensor) -> torch.Tensor:
+    """x (rows, inner) · matrix (inner, columns)."""
+    return _multiply(x, matrix)
+
+
+@torch.library.custom_op("kerasft::product_added", mutates_args=())
+def product_added(total: torch.Tensor, x: torch.Tensor, matrix: torch.Tensor) -> torch.Tensor:
+    """total (rows, columns) + x (rows, inner) · matrix (inner, columns)."""
+    return _multiply(x, matrix, total)
 
 
 @product.register_fake
@@ -206,22 +228,52 @@ def _(x: torch.Tensor, matrix: torch.Tensor) -> torch.Tensor:
     return x.new_empty(x.shape[0], matrix.shape[1])
 
 
-def _keep_matrix(ctx: Any, inputs: tuple[torch.Tensor, torch.Tensor], output: Any) -> None:
-    ctx.save_for_backward(inputs[1])
+@product_added.register_fake
+def _(total: torch.Tensor, x: torch.Tensor, matrix: torch.Tensor) -> torch.Tensor:
+    return x.new_empty(x.shape[0], matrix.shape[1])
 
 
-def _backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor, None]:
-    (matrix,) = ctx.saved_tensors
-    return product(gradient, matrix.t()), None
+def _keep(ctx: Any, inputs: tuple[torch.Tensor, ...], output: Any) -> None:
+    x, matrix = inputs[-2:]
+    # A frozen matrix needs no gradient, and then x is not kept for one.
+    ctx.save_for_backward(x if ctx.needs_input_grad[-1] else None, matrix)
 
 
-product.register_autograd(_backward, setup_context=_keep_matrix)
+def _gradients(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+    x, matrix = ctx.saved_tensors
+    of_x = product(gradient, matrix.t()) if ctx.needs_input_grad[-2] else None
+    return of_x, None if x is None else torch.mm(x.t(), gradient)
 
 
-def choose_product(device: torch.device, dtype: torch.dtype) -> Product:
-    """The product by frozen matrices on a device: `product` or, without cuBLASLt, torch.mm."""
+product.register_autograd(_gradients, setup_context=_keep)
+product_added.register_autograd(
+    lambda ctx, gradient: (gradient, *_gradients(ctx, gradient)), setup_context=_keep
+)
+
+
+@dataclass(frozen=True)
+class Multiplier:
+    """How matrices are multiplied on a device.
+
+    Attributes:
+        product: of x and a matrix.
+        added: of total, x and a matrix: total + x · matrix.
+    """
+
+    product: Product
+    added: Callable[[torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor]
+
+
+PLAIN = Multiplier(torch.mm, torch.addmm)
+"""torch's own products."""
+
+
+def choose_multiplier(device: torch.device, dtype: torch.dtype) -> Multiplier:
+    """The products of a device: our operators or, without cuBLASLt, torch's own."""
     if device.type != "cuda" or dtype not in TYPES:
-        return torch.mm
+        return PLAIN
     index = torch.cuda.current_device() if device.index is None else device.index
-    device = torch.device("cuda", index)
-    return torch.mm if products_of(device) is None else torch.ops.kerasft.product.default
+    if products_of(torch.device("cuda", index)) is None:
+        return PLAIN
+    operators = torch.ops.kerasft
+    return Multiplier(operators.product.default, operators.product_added.default)

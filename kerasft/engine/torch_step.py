@@ -54,7 +54,7 @@ class TorchStep:
         )
         # On a CPU the chunks are cut to the positions in use, so their rows vary.
         rows = (0, 2, 3) if self._device.type == "cpu" else ()
-        chunk = partial(chunk_sums, product=self._decoder.product)
+        chunk = partial(chunk_sums, product=self._decoder.multiplier.product)
         self._chunk = compiler.compiled(chunk, rows) if compiled else chunk
         self._records = compiled and self._device.type == "cuda"
         self._runs: dict[tuple, int] = {}
