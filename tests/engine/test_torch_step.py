@@ -145,7 +145,7 @@ def adamw(settings: TrainSettings, clip: bool = False) -> keras.optimizers.AdamW
 
 SHAPES = [(4, 3, 2), (2, 5), (7,)]
 UPDATE = TrainSettings(
-    learning_rate=0.05, schedule="cosine", warmup=2, weight_decay=0.2, clip_norm=5.0
+    learning_rate=0.05, schedule="cosine", warmup=2, weight_decay=0.2, clip_norm=6.3
 )
 
 
