@@ -12,7 +12,7 @@ import torch
 from torch.nn import functional as F
 
 from kerasft.engine.dropout import MULTIPLIERS, threshold
-from kerasft.engine.torch_product import Multiplier
+from kerasft.engine.torch_product import AdaptedProduct, FrozenProduct, Multiplier
 from kerasft.models.architecture import Architecture, Block, Projection
 
 Tensors = Mapping[str, torch.Tensor]
@@ -185,11 +185,7 @@ def decoder_block(
         return rms_norm(x, frozen[name], arch)
 
     def linear(x: torch.Tensor, group: str, first: int = 0) -> torch.Tensor:
-        y = plan.multiplier.product(x, frozen[group])
-        if not plan.adapters[group]:
-            return y
-        low, b = _low_rank(x, plan.adapters[group], adapters, keys, first, plan.multiplier)
-        return plan.multiplier.added(y, low, b)
+        return _linear(x, frozen[group], plan, plan.adapters[group], adapters, keys, first)
 
     x = linear(norm(hidden, "pre_attention_norm"), "attention")
     # A copy: a view would keep all of x for the backward pass.
@@ -244,32 +240,32 @@ def _rotate(x: torch.Tensor, rotary: tuple[torch.Tensor, torch.Tensor]) -> torch
     return torch.cat((first * cosine - second * sine, second * cosine + first * sine), dim=-1)
 
 
-def _low_rank(
+def _linear(
     x: torch.Tensor,
+    matrix: torch.Tensor,
+    plan: BlockPlan,
     adapters: tuple[Adapter, ...],
     tensors: Tensors,
     keys: Tensors,
     first: int,
-    multiplier: Multiplier,
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """x · A and scale · B of the adapters of a group, in the type of x.
+) -> torch.Tensor:
+    """x · W, plus scale · (x · A) · B of each adapter, all in the type of x.
 
-    They are one product too: their A side by side, their B on the diagonal of a
-    (ranks, outputs) matrix.
+    The adapters of a group are one product too: their A side by side, their B on the
+    diagonal of a (ranks, outputs) matrix.
     """
+    if not adapters:
+        return FrozenProduct.apply(x, matrix, plan.multiplier)
     a = [_a_matrix(adapter, tensors).to(x.dtype) for adapter in adapters]
     b = torch.cat([_b_matrix(adapter, tensors) for adapter in adapters]).to(x.dtype)
-    if any(adapter.dropout for adapter in adapters):
-        low = torch.cat(
-            [
-                multiplier.product(_dropout(x, keys[adapter.target], adapter.dropout, first), part)
-                for adapter, part in zip(adapters, a, strict=True)
-            ],
-            dim=1,
-        )
-    else:
-        low = multiplier.product(x, torch.cat(a, dim=1))
-    return low, b
+    if not any(adapter.dropout for adapter in adapters):
+        return AdaptedProduct.apply(x, matrix, torch.cat(a, dim=1), b, plan.multiplier)
+    # Each adapter has an input of its own then.
+    low = [
+        torch.mm(_dropout(x, keys[adapter.target], adapter.dropout, first), part)
+        for adapter, part in zip(adapters, a, strict=True)
+    ]
+    return FrozenProduct.apply(x, matrix, plan.multiplier) + torch.mm(torch.cat(low, dim=1), b)
 
 
 def _a_matrix(adapter: Adapter, tensors: Tensors) -> torch.Tensor:

@@ -233,27 +233,9 @@ def _(total: torch.Tensor, x: torch.Tensor, matrix: torch.Tensor) -> torch.Tenso
     return x.new_empty(x.shape[0], matrix.shape[1])
 
 
-def _keep(ctx: Any, inputs: tuple[torch.Tensor, ...], output: Any) -> None:
-    x, matrix = inputs[-2:]
-    # A frozen matrix needs no gradient, and then x is not kept for one.
-    ctx.save_for_backward(x if ctx.needs_input_grad[-1] else None, matrix)
-
-
-def _gradients(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
-    x, matrix = ctx.saved_tensors
-    of_x = product(gradient, matrix.t()) if ctx.needs_input_grad[-2] else None
-    return of_x, None if x is None else torch.mm(x.t(), gradient)
-
-
-product.register_autograd(_gradients, setup_context=_keep)
-product_added.register_autograd(
-    lambda ctx, gradient: (gradient, *_gradients(ctx, gradient)), setup_context=_keep
-)
-
-
 @dataclass(frozen=True)
 class Multiplier:
-    """How matrices are multiplied on a device.
+    """How matrices are multiplied on a device, without gradients.
 
     Attributes:
         product: of x and a matrix.
@@ -262,6 +244,45 @@ class Multiplier:
 
     product: Product
     added: Callable[[torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor]
+
+
+class FrozenProduct(torch.autograd.Function):
+    """x · matrix, differentiable in x."""
+
+    @staticmethod
+    def forward(ctx, x, matrix, multiplier):
+        ctx.multiplier = multiplier
+        ctx.save_for_backward(matrix)
+        return multiplier.product(x, matrix)
+
+    @staticmethod
+    def backward(ctx, gradient):
+        (matrix,) = ctx.saved_tensors
+        return ctx.multiplier.product(gradient, matrix.t()), None, None
+
+
+class AdaptedProduct(torch.autograd.Function):
+    """x · matrix + (x · a) · b, differentiable in x, a and b.
+
+    Both sums, of the output and of the gradient of x, are added to by the second product
+    as it is written.
+    """
+
+    @staticmethod
+    def forward(ctx, x, matrix, a, b, multiplier):
+        ctx.multiplier = multiplier
+        low = multiplier.product(x, a)
+        ctx.save_for_backward(x, matrix, a, b, low)
+        return multiplier.added(multiplier.product(x, matrix), low, b)
+
+    @staticmethod
+    def backward(ctx, gradient):
+        x, matrix, a, b, low = ctx.saved_tensors
+        multiplier = ctx.multiplier
+        of_low = multiplier.product(gradient, b.t())
+        of_x = multiplier.added(multiplier.product(gradient, matrix.t()), of_low, a.t())
+        of_a, of_b = torch.mm(x.t(), of_low), torch.mm(low.t(), gradient)
+        return of_x, None, of_a, of_b, None
 
 
 PLAIN = Multiplier(torch.mm, torch.addmm)
