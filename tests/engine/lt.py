@@ -100,6 +100,7 @@ class StandIn:
         left = left.t() if transposed[3] else left
         right = right.t() if transposed[4] else right
         result = alpha._obj.value * (left.float() @ right.float())
+        assert (added == out) == (not beta._obj.value), "a total is read, never written"
         if beta._obj.value:
             result += beta._obj.value * self._read(added, c).float()
         self._read(out, d).copy_(result)

@@ -69,12 +69,27 @@ def test_keys_tell_cases_apart():
 def test_the_product_is_that_of_torch(form, accumulates, monkeypatch):
     library = CublasLt(StandIn.on_the_cpu(monkeypatch), torch.device("cpu"))
     x, matrix = operands(form)
-    descriptors = library.descriptors(case_of(x, matrix))
+    descriptors = library.descriptors(case_of(x, matrix, accumulates=accumulates))
     fast = library.candidates(descriptors)[0]
+    total = torch.randn(6, 24).to(x.dtype) if accumulates else None
+    before = total.clone() if accumulates else 0
+    # Whatever the result's memory held before is no part of the result.
+    out = torch.full((6, 24), torch.nan, dtype=x.dtype)
+    assert library.run(descriptors, fast, x, matrix, out, total)
+    torch.testing.assert_close(
+        out.float(), x.float() @ matrix.float() + before, atol=2**-6, rtol=2**-7
+    )
+    assert total is None or torch.equal(total, before)
+
+
+def test_an_algorithm_that_the_library_refuses_leaves_the_result(monkeypatch):
+    library = CublasLt(StandIn.on_the_cpu(monkeypatch), torch.device("cpu"))
+    x, matrix = operands("NN")
+    descriptors = library.descriptors(case_of(x, matrix))
+    refused = library.candidates(descriptors)[2]
     out = torch.ones(6, 24, dtype=x.dtype)
-    assert library.run(descriptors, fast, x, matrix, out, accumulates)
-    expected = x.float() @ matrix.float() + accumulates
-    torch.testing.assert_close(out.float(), expected, atol=2**-6, rtol=2**-7)
+    assert not library.run(descriptors, refused, x, matrix, out)
+    assert torch.equal(out, torch.ones_like(out))
 
 
 def test_algorithms_are_64_bytes_that_the_library_knows_again(monkeypatch):
