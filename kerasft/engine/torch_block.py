@@ -12,7 +12,7 @@ import torch
 from torch.nn import functional as F
 
 from kerasft.engine.dropout import MULTIPLIERS, threshold
-from kerasft.engine.torch_product import AdaptedProduct, FrozenProduct, Multiplier
+from kerasft.engine.torch_product import Multiplier
 from kerasft.models.architecture import Architecture, Block, Projection
 
 Tensors = Mapping[str, torch.Tensor]
@@ -254,18 +254,20 @@ def _linear(
     The adapters of a group are one product too: their A side by side, their B on the
     diagonal of a (ranks, outputs) matrix.
     """
+    multiplier = plan.multiplier
+    y = multiplier.product(x, matrix)
     if not adapters:
-        return FrozenProduct.apply(x, matrix, plan.multiplier)
+        return y
     a = [_a_matrix(adapter, tensors).to(x.dtype) for adapter in adapters]
     b = torch.cat([_b_matrix(adapter, tensors) for adapter in adapters]).to(x.dtype)
-    if not any(adapter.dropout for adapter in adapters):
-        return AdaptedProduct.apply(x, matrix, torch.cat(a, dim=1), b, plan.multiplier)
-    # Each adapter has an input of its own then.
-    low = [
-        torch.mm(_dropout(x, keys[adapter.target], adapter.dropout, first), part)
-        for adapter, part in zip(adapters, a, strict=True)
-    ]
-    return FrozenProduct.apply(x, matrix, plan.multiplier) + torch.mm(torch.cat(low, dim=1), b)
+    if any(adapter.dropout for adapter in adapters):
+        # Each adapter has an input of its own then.
+        low = [
+            multiplier.trained(_dropout(x, keys[adapter.target], adapter.dropout, first), part)
+            for adapter, part in zip(adapters, a, strict=True)
+        ]
+        return multiplier.added(y, torch.cat(low, dim=1), b)
+    return multiplier.added(y, multiplier.trained(x, torch.cat(a, dim=1)), b)
 
 
 def _a_matrix(adapter: Adapter, tensors: Tensors) -> torch.Tensor:

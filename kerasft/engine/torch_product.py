@@ -213,7 +213,7 @@ def _multiply(
 
 @torch.library.custom_op("kerasft::product", mutates_args=())
 def product(x: torch.Tensor, matrix: torch.Tensor) -> torch.Tensor:
-    """x (rows, inner) · matrix (inner, columns)."""
+    """x (rows, inner) · matrix (inner, columns), which is frozen and has no gradient."""
     return _multiply(x, matrix)
 
 
@@ -223,69 +223,64 @@ def product_added(total: torch.Tensor, x: torch.Tensor, matrix: torch.Tensor) ->
     return _multiply(x, matrix, total)
 
 
-@product.register_fake
-def _(x: torch.Tensor, matrix: torch.Tensor) -> torch.Tensor:
+@torch.library.custom_op("kerasft::trained_product", mutates_args=())
+def trained_product(x: torch.Tensor, matrix: torch.Tensor) -> torch.Tensor:
+    """As `product`, for a matrix that has a gradient."""
+    return _multiply(x, matrix)
+
+
+def _product_shape(x: torch.Tensor, matrix: torch.Tensor) -> torch.Tensor:
     return x.new_empty(x.shape[0], matrix.shape[1])
 
 
-@product_added.register_fake
-def _(total: torch.Tensor, x: torch.Tensor, matrix: torch.Tensor) -> torch.Tensor:
-    return x.new_empty(x.shape[0], matrix.shape[1])
+product.register_fake(_product_shape)
+trained_product.register_fake(_product_shape)
+product_added.register_fake(lambda total, x, matrix: _product_shape(x, matrix))
+
+
+def _keep(ctx: Any, inputs: tuple[torch.Tensor, ...], output: Any) -> None:
+    ctx.save_for_backward(*inputs[-2:])
+
+
+def _keep_matrix(ctx: Any, inputs: tuple[torch.Tensor, ...], output: Any) -> None:
+    ctx.save_for_backward(inputs[1])
+
+
+def _frozen_gradients(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor, None]:
+    (matrix,) = ctx.saved_tensors
+    return product(gradient, matrix.t()), None
+
+
+def _gradients(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    x, matrix = ctx.saved_tensors
+    return product(gradient, matrix.t()), torch.mm(x.t(), gradient)
+
+
+def _added_gradients(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor, ...]:
+    return gradient, *_gradients(ctx, gradient)
+
+
+product.register_autograd(_frozen_gradients, setup_context=_keep_matrix)
+trained_product.register_autograd(_gradients, setup_context=_keep)
+product_added.register_autograd(_added_gradients, setup_context=_keep)
 
 
 @dataclass(frozen=True)
 class Multiplier:
-    """How matrices are multiplied on a device, without gradients.
+    """How matrices are multiplied on a device.
 
     Attributes:
-        product: of x and a matrix.
-        added: of total, x and a matrix: total + x · matrix.
+        product: of x and a frozen matrix.
+        trained: of x and a matrix that has a gradient.
+        added: of total, x and a matrix that has a gradient: total + x · matrix.
     """
 
     product: Product
+    trained: Product
     added: Callable[[torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor]
 
 
-class FrozenProduct(torch.autograd.Function):
-    """x · matrix, differentiable in x."""
-
-    @staticmethod
-    def forward(ctx, x, matrix, multiplier):
-        ctx.multiplier = multiplier
-        ctx.save_for_backward(matrix)
-        return multiplier.product(x, matrix)
-
-    @staticmethod
-    def backward(ctx, gradient):
-        (matrix,) = ctx.saved_tensors
-        return ctx.multiplier.product(gradient, matrix.t()), None, None
-
-
-class AdaptedProduct(torch.autograd.Function):
-    """x · matrix + (x · a) · b, differentiable in x, a and b.
-
-    Both sums, of the output and of the gradient of x, are added to by the second product
-    as it is written.
-    """
-
-    @staticmethod
-    def forward(ctx, x, matrix, a, b, multiplier):
-        ctx.multiplier = multiplier
-        low = multiplier.product(x, a)
-        ctx.save_for_backward(x, matrix, a, b, low)
-        return multiplier.added(multiplier.product(x, matrix), low, b)
-
-    @staticmethod
-    def backward(ctx, gradient):
-        x, matrix, a, b, low = ctx.saved_tensors
-        multiplier = ctx.multiplier
-        of_low = multiplier.product(gradient, b.t())
-        of_x = multiplier.added(multiplier.product(gradient, matrix.t()), of_low, a.t())
-        of_a, of_b = torch.mm(x.t(), of_low), torch.mm(low.t(), gradient)
-        return of_x, None, of_a, of_b, None
-
-
-PLAIN = Multiplier(torch.mm, torch.addmm)
+PLAIN = Multiplier(torch.mm, torch.mm, torch.addmm)
 """torch's own products."""
 
 
@@ -297,4 +292,8 @@ def choose_multiplier(device: torch.device, dtype: torch.dtype) -> Multiplier:
     if products_of(torch.device("cuda", index)) is None:
         return PLAIN
     operators = torch.ops.kerasft
-    return Multiplier(operators.product.default, operators.product_added.default)
+    return Multiplier(
+        operators.product.default,
+        operators.trained_product.default,
+        operators.product_added.default,
+    )

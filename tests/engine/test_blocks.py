@@ -12,8 +12,7 @@ import pytest
 
 from kerasft.engine.dropout import layer_key, mix, threshold
 from kerasft.engine.finetuner import FineTuner
-from kerasft.models.families import FAMILIES
-from tests.engine.tuning import small_model, with_lora
+from tests.engine.tuning import small_model, tuner_on
 from tests.tiny import VOCABULARY, WINDOW
 
 pytestmark = pytest.mark.keras
@@ -34,13 +33,6 @@ def tuner_of(
     """A fine-tuner whose adapter moves every target; tests leave it as it is."""
     causal_lm = small_model(family, dtype=dtype)
     return tuner_on(causal_lm, family, remat=remat, layout=layout)
-
-
-def tuner_on(causal_lm: Any, family: str, *, remat: bool = False, **settings: Any) -> FineTuner:
-    lora = with_lora(causal_lm, family, **settings)
-    return FineTuner(
-        causal_lm.backbone, FAMILIES[family], lora, chunk_bytes=4 * VOCABULARY * 20, remat=remat
-    )
 
 
 def documents(*lengths: int, seed: int = 1) -> list[np.ndarray]:
