@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import keras
@@ -174,6 +175,26 @@ def test_the_embedding_gets_no_gradient():
             hidden, embedding, targets, weights, soft_cap=None, largest_chunk=EVEN
         )
     assert float(again) == float(loss.detach())
+
+
+def test_a_chunk_is_one_graph_for_any_number_of_rows(monkeypatch):
+    """Captured whole; on a CPU its rows follow what a window supervises."""
+    if not _torch():
+        pytest.skip("on JAX the chunks are part of the compiled step")
+    import torch
+
+    from kerasft.engine.compiler import Compilations, compiled
+    from kerasft.engine.torch_loss import chunk_sums
+
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="aot_eager"))
+    torch._dynamo.reset()
+    hidden, embedding, targets, weights = (torch.tensor(array) for array in problem())
+    chunk, watch = compiled(chunk_sums, (0, 2, 3)), Compilations()
+    for rows in (TOKENS, 16, 5, 32):
+        part = hidden[:rows], embedding, targets[:rows], weights[:rows], 3.0, True
+        found = watch.watch(f"{rows} rows", lambda part=part: chunk(*part))
+        torch.testing.assert_close(found, chunk_sums(*part))
+    assert [what for what, _ in watch.found] == [f"{TOKENS} rows"]
 
 
 def test_chunks_are_equal_small_enough_and_the_fewest():
