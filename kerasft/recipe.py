@@ -40,8 +40,8 @@ class ModelSettings(_Section):
     dtype: Literal["auto", "bfloat16", "float32", "float16"] = Field(
         "auto",
         description="Type of the frozen base. `auto` is bfloat16 where the device computes in it "
-        "(GPUs since Ampere, CPUs with AVX-512 BF16 or AMX), else float32. The adapter is always "
-        "float32.",
+        "(GPUs since Ampere; under torch CPUs with AVX-512 BF16 or AMX), else float32. The adapter "
+        "is always float32.",
     )
 
 

@@ -26,7 +26,7 @@ from kerasft.models.architecture import Architecture, Block
 KEPT = ("query", "key", "value", "attended", "output", "gate", "up", "down", "low")
 """Names of the values that a block keeps without rematerialisation."""
 
-TILE_BYTES = 2**25
+TILE_BYTES = 2**26
 """With rematerialisation, the gate of a feed-forward layer is at most this large at once."""
 
 
