@@ -12,8 +12,6 @@ from kerasft.engine import torch_product
 from kerasft.engine.cublaslt import CublasLt, case_of
 from kerasft.engine.torch_product import (
     PLAIN,
-    AdaptedProduct,
-    FrozenProduct,
     Multiplier,
     Products,
     choose_multiplier,
@@ -21,6 +19,7 @@ from kerasft.engine.torch_product import (
     product,
     product_added,
     read_table,
+    trained_product,
     write_table,
 )
 from tests.engine.lt import StandIn
@@ -230,7 +229,7 @@ def test_the_random_state_stays(tmp_path, monkeypatch):
 
 
 def test_the_choice_without_a_gpu_is_that_of_torch(monkeypatch):
-    assert Multiplier(torch.mm, torch.addmm) == PLAIN
+    assert Multiplier(torch.mm, torch.mm, torch.addmm) == PLAIN
     assert choose_multiplier(torch.device("cpu"), torch.bfloat16) is PLAIN
     assert choose_multiplier(torch.device("cuda", 0), torch.float32) is PLAIN
     monkeypatch.setattr(torch_product, "loaded_library", lambda: None)
@@ -239,17 +238,34 @@ def test_the_choice_without_a_gpu_is_that_of_torch(monkeypatch):
     torch_product.products_of.cache_clear()
 
 
-OPERATORS = Multiplier(torch.ops.kerasft.product.default, torch.ops.kerasft.product_added.default)
+OPERATORS = Multiplier(
+    torch.ops.kerasft.product.default,
+    torch.ops.kerasft.trained_product.default,
+    torch.ops.kerasft.product_added.default,
+)
 
 
 @pytest.mark.parametrize("transposed", [False, True])
 def test_the_operators_are_sound(transposed):
     total, x = torch.randn(4, 5), torch.randn(4, 6)
-    matrix = torch.randn(5, 6).t() if transposed else torch.randn(6, 5)
-    torch.library.opcheck(product, (x, matrix))
+    frozen = torch.randn(5, 6).t() if transposed else torch.randn(6, 5)
+    matrix = frozen.detach().clone(memory_format=torch.preserve_format).requires_grad_()
+    total.requires_grad_()
+    x.requires_grad_()
+    torch.library.opcheck(product, (x, frozen))
+    torch.library.opcheck(trained_product, (x, matrix))
     torch.library.opcheck(product_added, (total, x, matrix))
-    torch.testing.assert_close(product(x, matrix), x @ matrix)
-    torch.testing.assert_close(product_added(total, x, matrix), total + x @ matrix)
+    for found, expected, wanted in (
+        (product(x, frozen), torch.mm(x, frozen), [x]),
+        (trained_product(x, matrix), torch.mm(x, matrix), [x, matrix]),
+        (product_added(total, x, matrix), torch.addmm(total, x, matrix), [total, x, matrix]),
+    ):
+        torch.testing.assert_close(found, expected)
+        gradient = torch.randn(4, 5)
+        torch.testing.assert_close(
+            torch.autograd.grad(found, wanted, gradient),
+            torch.autograd.grad(expected, wanted, gradient),
+        )
 
 
 def adapted_operands(**options) -> list[torch.Tensor]:
@@ -261,8 +277,8 @@ def adapted_operands(**options) -> list[torch.Tensor]:
 
 def _block(multiplier, x, first, second, a, b):
     """As a block does: an adapted product, and a frozen one that reads by columns."""
-    y = AdaptedProduct.apply(x, first, a, b, multiplier)
-    return FrozenProduct.apply(torch.tanh(y), second.t(), multiplier)
+    y = multiplier.added(multiplier.product(x, first), multiplier.trained(x, a), b)
+    return multiplier.product(torch.tanh(y), second.t())
 
 
 def _plain_block(x, first, second, a, b):
@@ -292,19 +308,26 @@ def test_an_input_without_a_gradient_trains_the_adapter():
     torch.testing.assert_close(found, expected)
 
 
-def test_x_is_kept_only_where_a_matrix_is_trained():
-    x, first, _, a, b = adapted_operands()
-    kept: list[int] = []
+def kept_by(call) -> set[int]:
+    """Addresses of what `call` keeps for its gradients."""
+    kept = set()
 
     def pack(tensor):
-        kept.append(tensor.data_ptr())
+        kept.add(tensor.data_ptr())
         return tensor
 
     with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
-        FrozenProduct.apply(x, first, PLAIN)
-        assert kept == [first.data_ptr()]
-        AdaptedProduct.apply(x, first, a, b, PLAIN)
-        assert x.data_ptr() in kept
+        call()
+    return kept
+
+
+def test_x_is_kept_only_where_a_matrix_is_trained():
+    x, first, _, a, _ = adapted_operands()
+    total = torch.randn(64, 8, requires_grad=True)
+    assert kept_by(lambda: product(x, first)) == {first.data_ptr()}
+    both = {x.data_ptr(), a.data_ptr()}
+    assert kept_by(lambda: trained_product(x, a)) == both
+    assert kept_by(lambda: product_added(total, x, a)) == both
 
 
 @pytest.mark.slow
@@ -316,9 +339,10 @@ def test_the_compiler_takes_them_and_copies_no_matrix():
     found, codes = run_and_get_code(lambda: _gradients(compiled, operands))
     torch.testing.assert_close(found, _gradients(_plain_block, operands))
     code = "\n".join(codes)
-    # Forward x · W, x · a and the second matrix; backward the same three but for the sum.
+    # Forward the two frozen matrices; backward these, b and a.
     assert code.count("torch.ops.kerasft.product.default(") == 6
-    assert code.count("torch.ops.kerasft.product_added.default(") == 2
+    assert code.count("torch.ops.kerasft.trained_product.default(") == 1
+    assert code.count("torch.ops.kerasft.product_added.default(") == 1
     assert "reinterpret_tensor" in code and "copy_" not in code
 
 

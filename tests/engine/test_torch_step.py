@@ -15,11 +15,13 @@ if keras.backend.backend() != "torch":
 
 import torch
 
-from kerasft.engine import compiler
+from kerasft.engine import compiler, torch_decoder
+from kerasft.engine.finetuner import FineTuner
 from kerasft.engine.schedule import WarmupSchedule
 from kerasft.engine.torch_adamw import FlatAdamW, FlatVariables
 from kerasft.engine.torch_attention import Attention, choose, rows_for
 from kerasft.engine.torch_block import GROUPS, lay_out
+from kerasft.engine.torch_product import Multiplier
 from kerasft.models.architecture import blocks_of
 from kerasft.models.families import FAMILIES
 from kerasft.recipe import TrainSettings
@@ -85,6 +87,48 @@ def test_compiled_is_eager(family, settings, compile_by):
     states = [tuner.hidden_states(windows[0]) for tuner in (made, eager)]
     np.testing.assert_allclose(*states, atol=1e-4)
     assert made.validate(windows[:1]) == pytest.approx(eager.validate(windows[:1]), rel=1e-5)
+
+
+@pytest.fixture
+def operators(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Products by kerasft's operators, as on a GPU with cuBLASLt."""
+    named = torch.ops.kerasft
+    multiplier = Multiplier(
+        named.product.default, named.trained_product.default, named.product_added.default
+    )
+    monkeypatch.setattr(torch_decoder, "choose_multiplier", lambda device, dtype: multiplier)
+
+
+def bytes_kept(tuner: FineTuner, window: dict[str, np.ndarray]) -> int:
+    """Memory that the blocks keep for their backward pass, without the model's variables."""
+    kept: dict[int, int] = {}
+
+    def pack(tensor: torch.Tensor) -> torch.Tensor:
+        storage = tensor.untyped_storage()
+        kept[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    micro = tuner._on_device(tuner._micro_batches(window, True)[0])
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        hidden = tuner._decoder.hidden(micro, True)
+    assert hidden.requires_grad
+    variables = {v.value.untyped_storage().data_ptr() for v in tuner.backbone.variables}
+    return sum(size for address, size in kept.items() if address not in variables)
+
+
+def test_rematerialised_blocks_compute_the_operators_again(operators, compile_by):
+    tuners = [
+        tuner_on(small_model("gemma"), "gemma", compiled=True, remat=remat, layout="peft")
+        for remat in (False, True)
+    ]
+    window = packed_window()
+    expected, found = (tuner.gradients(window) for tuner in tuners)
+    for name, value in expected.items():
+        bound = 2e-5 * np.abs(value).max()
+        assert bound > 0
+        np.testing.assert_allclose(found[name], value, atol=bound, err_msg=name)
+    everything, inputs = (bytes_kept(tuner, window) for tuner in tuners)
+    assert 0 < inputs < everything / 4
 
 
 def test_the_adapter_can_be_put_aside_after_compilation(compile_by):
