@@ -68,10 +68,11 @@ def packed_window(length: int = 64) -> dict[str, np.ndarray]:
     ("family", "settings"),
     [
         ("gemma3", {"dropout": 0.3}),
-        ("gemma3", {"dropout": 0.3, "remat": True}),
+        pytest.param("gemma3", {"dropout": 0.3, "remat": True}, marks=pytest.mark.slow),
         ("llama3", {"layout": "peft"}),
+        ("llama3", {"dropout": 0.3, "remat": True}),
     ],
-    ids=["gemma3", "gemma3 with remat", "llama3"],
+    ids=["gemma3", "gemma3 with remat", "llama3", "llama3 with remat"],
 )
 def test_compiled_is_eager(family, settings, compile_by):
     eager = tuner_on(small_model(family), family, **settings)
