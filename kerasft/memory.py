@@ -7,6 +7,7 @@ from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from kerasft.engine.attention import SHORT_ROWS
 from kerasft.engine.loss import largest_chunk
 from kerasft.models.families import Family
 from kerasft.recipe import LoraSettings, Recipe
@@ -144,10 +145,10 @@ def step_memory(
     if on_cpu or arch.attention_soft_cap:
         windows = {min(arch.window_of(kind) or length, length) for kind in arch.kinds}
         masks = len(windows) * tokens * length
-        # Attention weights: torch's autograd keeps a soft-capped block's, in the type of
-        # the model twice and in float32; one block's at a time everywhere else.
+        # Attention weights: torch keeps a block's where attention is written out, in the
+        # type of the model twice and in float32; one block's at a time everywhere else.
         weights = tokens * length * arch.query_heads
-        if backend == "torch" and arch.attention_soft_cap:
+        if backend == "torch" and (arch.attention_soft_cap or length <= SHORT_ROWS):
             kept += weights * (2 * size + 4)
         elif backend == "jax" or arch.attention_soft_cap:
             widest += weights * 8

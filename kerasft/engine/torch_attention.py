@@ -3,8 +3,9 @@
 - `flash`: PyTorch's own FlashAttention over sequences of different lengths (Dao 2023,
   arXiv:2307.08691). Rows are cut at their segments, so nothing outside of a segment is
   even computed. NVIDIA GPUs from Ampere on, 16-bit types, no soft-cap.
-- `masked`: scaled_dot_product_attention with one boolean mask a row; anywhere else.
-- `capped`: products and softmax written out, for Gemma 2's soft-cap.
+- `products`: products and softmax written out, with one boolean mask a row. For Gemma 2's
+  soft-cap, and for short rows on a CPU.
+- `masked`: scaled_dot_product_attention with such a mask; anywhere else.
 """
 
 from collections.abc import Mapping
@@ -13,6 +14,7 @@ from dataclasses import dataclass
 import torch
 from torch.nn import functional as F
 
+from kerasft.engine.attention import SHORT_ROWS
 from kerasft.models.architecture import Architecture
 
 _AMPERE = (8, 0)
@@ -23,7 +25,7 @@ class Attention:
     """Attention of the blocks of one kind; a pure function of tensors when called.
 
     Attributes:
-        method: `flash`, `masked` or `capped`.
+        method: `flash`, `masked` or `products`.
         scale: of the queries.
         window: tokens that a query sees, itself included; None for all before it.
         soft_cap: of the logits, or None.
@@ -74,16 +76,17 @@ class Attention:
                 query, key, value, attn_mask=mask, scale=self.scale, enable_gqa=True
             )
         else:
-            seen = self._capped(query, key, value, mask)
+            seen = self._products(query, key, value, mask)
         return seen.transpose(1, 2).flatten(0, 1)
 
-    def _capped(
+    def _products(
         self, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, mask: torch.Tensor
     ) -> torch.Tensor:
         rows, heads, length, width = query.shape
         grouped = (query * self.scale).reshape(rows, key.shape[1], -1, width)
         logits = torch.matmul(grouped, key.transpose(2, 3)).view(rows, heads, length, length)
-        logits = torch.tanh(logits / self.soft_cap) * self.soft_cap
+        if self.soft_cap:
+            logits = torch.tanh(logits / self.soft_cap) * self.soft_cap
         weights = logits.float().masked_fill(~mask, float("-inf")).softmax(-1).to(value.dtype)
         seen = torch.matmul(weights.view(rows, key.shape[1], -1, length), value)
         return seen.view(rows, heads, length, width)
@@ -93,8 +96,8 @@ def choose(
     architecture: Architecture, kind: str, length: int, device: torch.device, dtype: torch.dtype
 ) -> Attention:
     """The attention of the blocks of a kind on a device, for rows of `length` tokens."""
-    if architecture.attention_soft_cap:
-        method = "capped"
+    if architecture.attention_soft_cap or (device.type == "cpu" and length <= SHORT_ROWS):
+        method = "products"
     elif (
         device.type == "cuda"
         and dtype in (torch.bfloat16, torch.float16)

@@ -21,7 +21,7 @@ from kerasft.engine.torch_adamw import FlatAdamW, FlatVariables
 from kerasft.engine.torch_decoder import TorchDecoder
 from kerasft.engine.torch_loss import chunk_sums, fused_linear_cross_entropy
 
-POSITIONS_STEP = 16
+POSITIONS_STEP = 4
 """On a CPU, where shapes may vary, gathered positions are cut to a multiple of this."""
 
 WARM_UP = 2

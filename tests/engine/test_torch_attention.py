@@ -25,7 +25,7 @@ VISIBLE = {
 
 
 @pytest.mark.parametrize("window", VISIBLE)
-@pytest.mark.parametrize("method", ["masked", "capped"])
+@pytest.mark.parametrize("method", ["masked", "products"])
 def test_tokens_see_their_own_segment_up_to_themselves(method, window):
     attention = Attention(method, 1.0, window, 5.0, len(SEGMENTS))
     other_row = [1] * len(SEGMENTS)
@@ -51,7 +51,7 @@ AMPERE = SimpleNamespace(device="cuda", cuda="13.0", capability=(8, 0), dtype=to
         ("masked", {"cuda": None}, {}),
         ("masked", {}, {"head_width": 264}),
         ("masked", {}, {"head_width": 20}),
-        ("capped", {}, {"attention_soft_cap": 50.0}),
+        ("products", {}, {"attention_soft_cap": 50.0}),
     ],
 )
 def test_flash_attention_is_chosen_only_where_it_can_be(method, machine, numbers, monkeypatch):
