@@ -2,6 +2,7 @@
 
 import shutil
 import time
+import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -38,17 +39,29 @@ def compiled(function: Callable[..., Any], varying: Sequence[int] = ()) -> Calla
 
     Args:
         varying: positional arguments whose first axis is a variable from the start.
+
+    Warns:
+        UserWarning: compiling failed; the function runs as it is from then on.
     """
     torch._dynamo.config.recompile_limit = _SHAPES
     torch._dynamo.config.accumulated_recompile_limit = _SHAPES * 8
-    made = torch.compile(function, fullgraph=True)
-    if not varying:
-        return made
+    made: Callable[..., Any] | None = torch.compile(function, fullgraph=True)
 
     def call(*arguments: Any) -> Any:
+        nonlocal made
+        if made is None:
+            return function(*arguments)
         for place in varying:
             torch._dynamo.maybe_mark_dynamic(arguments[place], 0)
-        return made(*arguments)
+        try:
+            return made(*arguments)
+        except torch._dynamo.exc.TorchDynamoException as error:
+            # A compiler that is there and does not work, such as one without Python's
+            # headers, costs speed and not the run.
+            made = None
+            why = str(error).strip().partition("\n")[0]
+            warnings.warn(f"the step runs eagerly: compiling it failed: {why}", stacklevel=2)
+            return function(*arguments)
 
     return call
 

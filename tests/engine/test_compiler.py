@@ -115,3 +115,21 @@ def test_compiled_code_gives_the_same_numbers():
         return torch.tanh(x).mul(2).sum(-1)
 
     torch.testing.assert_close(compiled(function)(given), function(given))
+
+
+def test_a_compiler_that_fails_costs_speed_and_not_the_run(monkeypatch):
+    calls = []
+
+    def broken(function, **options):
+        def call(*arguments):
+            calls.append(arguments)
+            raise torch._dynamo.exc.TorchDynamoException("no Python.h\nand more")
+
+        return call
+
+    monkeypatch.setattr(torch, "compile", broken)
+    made = compiled(lambda x: x + 1)
+    with pytest.warns(UserWarning, match=r"eagerly: compiling it failed: no Python\.h$"):
+        assert made(torch.zeros(2)).tolist() == [1, 1]
+    assert made(torch.ones(2)).tolist() == [2, 2]
+    assert len(calls) == 1
