@@ -37,7 +37,7 @@ def caches() -> list[Cache]:
     found = [
         (
             "kerasft",
-            "assembled weights, encoded rows (up to 2 GiB), compiled steps",
+            "weights, encoded rows (2 GiB), programs",
             cache_dir(),
             "KERASFT_CACHE",
         ),

@@ -12,6 +12,7 @@ if keras.backend.backend() != "torch":
 
 import torch
 
+from kerasft.engine.attention import SHORT_ROWS
 from kerasft.engine.torch_attention import Attention, choose, rows_for
 
 pytestmark = pytest.mark.keras
@@ -45,7 +46,7 @@ AMPERE = SimpleNamespace(device="cuda", cuda="13.0", capability=(8, 0), dtype=to
     [
         ("flash", {}, {}),
         ("flash", {"dtype": torch.float16, "capability": (9, 0)}, {}),
-        ("masked", {"device": "cpu"}, {}),
+        ("products", {"device": "cpu"}, {}),
         ("masked", {"dtype": torch.float32}, {}),
         ("masked", {"capability": (7, 5)}, {}),
         ("masked", {"cuda": None}, {}),
@@ -68,6 +69,9 @@ def test_flash_attention_is_chosen_only_where_it_can_be(method, machine, numbers
     if method == "flash":
         micro = {"sequence_starts": torch.tensor([0, 3, 8, 8])}
         assert rows_for(chosen, micro) == (micro["sequence_starts"],)
+    long = choose(model, "local", SHORT_ROWS + 64, device, there.dtype)
+    short_on_a_cpu = there.device == "cpu" and not model.attention_soft_cap
+    assert long.method == ("masked" if short_on_a_cpu else method)
     # Rows no longer than the window: local blocks are then the same function as global ones.
     local, everywhere = (
         choose(model, kind, 64, device, there.dtype) for kind in ("local", "global")
