@@ -192,7 +192,7 @@ class TrainSettings(_Section):
     compile: Literal["auto", "on", "off"] = Field(
         "auto",
         description="Whether torch compiles its step, where there is a compiler; `auto` does in "
-        "runs of 50 micro-batches or more, where it pays. JAX always compiles.",
+        "runs of 50 micro-batches or more. JAX always compiles.",
     )
 
 

@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 
 
 COMPILED_FROM = 50
-"""Micro-batches from which on compiling pays under `compile = auto`: on two CPU cores it
-takes half a minute and makes each of them about half a second faster."""
+"""Micro-batches from which on `compile = auto` compiles: it takes about half a minute on two
+CPU cores, which a run of a few steps would spend for nothing, and is kept for later runs."""
 
 
 @dataclass(frozen=True)

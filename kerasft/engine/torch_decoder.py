@@ -29,8 +29,8 @@ Micro = Mapping[str, torch.Tensor]
 
 _TILES = 2
 """Parts of the tokens whose feed-forward layers are computed one after the other under
-rematerialisation: half the memory of the widest tensors, and products still large enough
-to be fast (four parts took 0.18 ms a product of Gemma-2B where two took half of that)."""
+rematerialisation. For Gemma-2B at 8 × 512 on an H100 two parts took 102 ms a step and
+5.51 GiB, four 104 ms and 5.36 GiB."""
 
 
 @dataclass(frozen=True)

@@ -1,10 +1,10 @@
 """Matrix products by the fastest algorithm that cuBLASLt has for their shape, on torch.
 
 torch takes the algorithm that the heuristic of cuBLAS estimates to be fastest. The estimate
-is often wrong: on an H100, 4096×2048 by 2048×16384 in bfloat16 took 0.41 ms by it and
-0.36 ms by a later one of the same list. XLA therefore times the candidates and keeps the
-fastest; so does this module, once for each shape, layout and type, and remembers the
-choice in kerasft's cache. Without cuBLASLt (on a CPU, say) they are torch's own.
+is often wrong: on an H100, 4096×2048 by 2048×16384 in bfloat16 took 0.45 ms by it and
+0.40 ms by a later one of the same list, under sustained load. XLA therefore times the
+candidates and keeps the fastest; so does this module, once for each shape, layout and type,
+and remembers the choice in kerasft's cache. Without cuBLASLt (on a CPU, say) they are torch's own.
 
 All candidates accumulate in float32. Two processes that time them may choose differently,
 and then round differently; the cache holds a machine to its first choice.
