@@ -54,6 +54,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from kerasft.errors import SqlError
+from kerasft.sql.schema import BadText, Cell, Row, TableState
 
 Status = Literal[
     "ok",
@@ -75,19 +76,6 @@ WORKER = Path(__file__).with_name("worker.py")
 
 
 @dataclass(frozen=True)
-class BadText:
-    """TEXT in a database whose bytes are not UTF-8; equal only to the same bytes."""
-
-    data: bytes
-
-    def __str__(self) -> str:
-        return self.data.decode("utf-8", "replace")
-
-
-Cell = int | float | str | bytes | BadText | None
-
-
-@dataclass(frozen=True)
 class Outcome:
     """What became of one query.
 
@@ -103,14 +91,16 @@ class Outcome:
         truncated: there were more rows than `rows` holds.
         message: why the status is not `ok`.
         seconds: wall time of the query alone, without the building of its context.
+        state: the tables and views after a script that was run with `writes`, by name.
     """
 
     status: Status
     columns: tuple[str, ...] = ()
-    rows: tuple[tuple[Cell, ...], ...] = ()
+    rows: tuple[Row, ...] = ()
     truncated: bool = False
     message: str = ""
     seconds: float = 0.0
+    state: tuple[TableState, ...] = ()
 
 
 class _WorkerGone(Exception):
