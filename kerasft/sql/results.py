@@ -26,26 +26,40 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Literal
 
-from kerasft.sql.sandbox import BadText, Cell, Outcome
+from kerasft.sql.sandbox import Outcome
+from kerasft.sql.schema import BadText, Cell, Row
 
 MODE = "bag-1"
 RELATIVE_TOLERANCE = 1e-9
 ABSOLUTE_TOLERANCE = 1e-12
 PERMUTATIONS_TRIED = 200
 
-Row = tuple[Cell, ...]
-Reason = Literal["equal", "columns", "rows", "order", "not_comparable"]
+Reason = Literal["equal", "columns", "rows", "order", "not_comparable", "tables", "constraints"]
+
+
+@dataclass(frozen=True)
+class Gold:
+    """What a mode may know of the gold query beside its result.
+
+    Attributes:
+        sql: the query as the row has it, before any rewriting.
+        order_keys: the values of its ORDER BY keys, one tuple a gold row; None if unknown.
+    """
+
+    sql: str
+    order_keys: Sequence[Row] | None = None
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """Whether a predicted result is the gold result.
+    """Whether a predicted result is the gold result, or a predicted state the gold state.
 
     Attributes:
         equal: the answer.
-        reason: `equal`; `columns` (another number of them); `rows` (other rows or another
-            number of them); `order` (the right rows in a wrong order); `not_comparable` (one
-            of the two queries did not give a whole result).
+        reason: `equal`; `columns` (another number of them; of states, other names or types);
+            `rows` (other rows or another number of them); `order` (the right rows in a wrong
+            order); `not_comparable` (one of the two queries did not give a whole result); of
+            states also `tables` (others exist) and `constraints` (others hold).
         permuted_columns: unequal, but the same bag with the columns in another order.
         mode: the rules, by name and version.
     """
@@ -78,7 +92,7 @@ def equal_results(
         return Verdict(False, "not_comparable")
     if len(gold.columns) != len(predicted.columns):
         return Verdict(False, "columns")
-    if not _same_bag(gold.rows, predicted.rows):
+    if not same_bag(gold.rows, predicted.rows):
         return Verdict(False, "rows", permuted_columns=_permuted(gold.rows, predicted.rows))
     if ordered and not _same_order(gold.rows, predicted.rows, order_keys):
         return Verdict(False, "order")
@@ -88,7 +102,7 @@ def equal_results(
 def _same_order(gold: Sequence[Row], predicted: Sequence[Row], keys: Sequence[Row] | None) -> bool:
     if keys is None:
         return all(map(_same_row, gold, predicted))
-    return all(_same_bag(gold[start:stop], predicted[start:stop]) for start, stop in _runs(keys))
+    return all(same_bag(gold[start:stop], predicted[start:stop]) for start, stop in _runs(keys))
 
 
 def _runs(keys: Sequence[Row]) -> Iterator[tuple[int, int]]:
@@ -142,7 +156,7 @@ def _number_key(cell: Cell) -> Hashable:
     return -math.inf if cell != cell else cell
 
 
-def _same_bag(gold: Sequence[Row], predicted: Sequence[Row]) -> bool:
+def same_bag(gold: Sequence[Row], predicted: Sequence[Row]) -> bool:
     """Whether the rows of both sides can be paired so that each pair is equal.
 
     Equality with a tolerance is not transitive, so neither counting nor sorting decides it
@@ -265,7 +279,7 @@ def _permuted(gold: Sequence[Row], predicted: Sequence[Row]) -> bool:
         for rows in (gold, predicted)
     )
     fitting = [
-        [index for index, other in enumerate(predicted_columns) if _same_bag(column, other)]
+        [index for index, other in enumerate(predicted_columns) if same_bag(column, other)]
         for column in gold_columns
     ]
     # Without this, columns that fit too few places would be tried in factorial time.
@@ -273,7 +287,7 @@ def _permuted(gold: Sequence[Row], predicted: Sequence[Row]) -> bool:
         return False
     orders = islice(_orders(fitting, ()), PERMUTATIONS_TRIED)
     return any(
-        _same_bag(gold, [tuple(row[index] for index in order) for row in predicted])
+        same_bag(gold, [tuple(row[index] for index in order) for row in predicted])
         for order in orders
     )
 
