@@ -1,0 +1,106 @@
+"""Verdicts of state-1 as a table."""
+
+from collections.abc import Sequence
+
+import pytest
+
+from kerasft.sql.schema import Row, TableState
+from kerasft.sql.states import states_equal
+
+
+Columns = tuple[tuple[str, str], ...]
+
+
+def table(
+    name: str = "t",
+    columns: Columns = (("id", "INTEGER"), ("name", "TEXT")),
+    rows: Sequence[Row] = (),
+    constraints: Sequence[str] = (),
+) -> TableState:
+    return TableState(name, "table", columns, tuple(rows), tuple(constraints))
+
+
+def view(
+    name: str = "v", columns: Columns = (("id", "INTEGER"),), rows: Sequence[Row] = ()
+) -> TableState:
+    return TableState(name, "view", columns, tuple(rows))
+
+
+KEYED = table(constraints=["primary key (id)"])
+
+
+@pytest.mark.parametrize(
+    ("gold", "predicted", "reason"),
+    [
+        ([], [], "equal"),
+        ([table()], [table("T")], "equal"),
+        ([table()], [], "tables"),
+        ([], [table()], "tables"),
+        ([table("v", (("id", "INTEGER"),))], [view()], "tables"),
+        ([table("a"), table("b")], [table("b"), table("a")], "equal"),
+        # Columns: names without case, places, types by affinity.
+        ([table(columns=(("ID", "BIGINT"),))], [table(columns=(("id", "int"),))], "equal"),
+        ([table(columns=(("a", "VARCHAR(9)"),))], [table(columns=(("a", "TEXT"),))], "equal"),
+        ([table(columns=(("a", "DOUBLE"),))], [table(columns=(("a", "TEXT"),))], "columns"),
+        ([table(columns=(("a", ""),))], [table(columns=(("a", "DATE"),))], "columns"),
+        ([table(columns=(("a", "DECIMAL(9,2)"),))], [table(columns=(("a", "DATE"),))], "equal"),
+        ([table()], [table(columns=(("name", "TEXT"), ("id", "INTEGER")))], "columns"),
+        ([table()], [table(columns=(("id", "INTEGER"),))], "columns"),
+        ([view()], [view(columns=(("id", "TEXT"),))], "equal"),
+        ([view()], [view(columns=(("other", "INTEGER"),))], "columns"),
+        # Rows: a bag with the tolerance of bag-1.
+        ([table(rows=[(1, "a"), (2, "b")])], [table(rows=[(2, "b"), (1, "a")])], "equal"),
+        ([table(rows=[(1, "a"), (1, "a")])], [table(rows=[(1, "a")])], "rows"),
+        ([table(rows=[(0.1 + 0.2, None)])], [table(rows=[(0.3, None)])], "equal"),
+        ([table(rows=[(1, "a")])], [table(rows=[("1", "a")])], "rows"),
+        ([view(rows=[(1,)])], [view(rows=[(2,)])], "rows"),
+        # Constraints.
+        ([KEYED], [table()], "constraints"),
+        ([table()], [KEYED], "constraints"),
+        ([KEYED], [table(constraints=["not null (id)", 'PRIMARY KEY  ("id")'])], "equal"),
+        ([KEYED], [table(constraints=["primary key (id)", "unique (id)"])], "equal"),
+        ([KEYED], [table(constraints=["primary key (id)", "not null (name)"])], "constraints"),
+        (
+            [table(constraints=["unique (a, b)"])],
+            [table(constraints=["unique index (a,b)"])],
+            "equal",
+        ),
+        (
+            [table(constraints=["unique (a)"])],
+            [table(constraints=["unique index (a) where a > 1"])],
+            "constraints",
+        ),
+        ([table(constraints=["check (id > 0)"])], [table(constraints=["check (id>0)"])], "equal"),
+        (
+            [table(constraints=["check (id > 0)"])],
+            [table(constraints=["check (id > 1)"])],
+            "constraints",
+        ),
+        (
+            [table(constraints=["check (name = 'A b')"])],
+            [table(constraints=["check (name = 'Ab')"])],
+            "constraints",
+        ),
+        ([table(constraints=["default (id) 0"])], [table()], "constraints"),
+        ([table()], [table(constraints=["index (name)"])], "equal"),
+        ([table(constraints=["index (name)"])], [table()], "constraints"),
+        ([table(constraints=["index (name)"])], [table(constraints=["index (id)"])], "constraints"),
+    ],
+)
+def test_verdicts(gold: list[TableState], predicted: list[TableState], reason: str) -> None:
+    verdict = states_equal(gold, predicted)
+    assert (verdict.reason, verdict.equal) == (reason, reason == "equal")
+    assert verdict.mode == "state-1"
+
+
+def test_the_first_difference_is_the_reason() -> None:
+    gold = [table(rows=[(1, "a")], constraints=["primary key (id)"])]
+    assert states_equal(gold, [table(columns=(("id", "TEXT"),))]).reason == "columns"
+    assert states_equal(gold, [table()]).reason == "rows"
+
+
+def test_types_of_duckdb_count_by_name() -> None:
+    gold, predicted = ([table(columns=(("a", kind),))] for kind in ("DATE", "BOOLEAN"))
+    assert states_equal(gold, predicted).equal
+    assert states_equal(gold, predicted, engine="duckdb").reason == "columns"
+    assert states_equal(gold, [table(columns=(("a", "date"),))], engine="duckdb").equal
