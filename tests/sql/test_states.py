@@ -7,7 +7,6 @@ import pytest
 from kerasft.sql.schema import Row, TableState
 from kerasft.sql.states import states_equal
 
-
 Columns = tuple[tuple[str, str], ...]
 
 
