@@ -151,14 +151,23 @@ def decoder_block(
     Returns:
         (T, width).
     """
-    hidden = _attention_layer(plan, rows_shape, hidden, arrays, rotary, segment_ids, seed)
-    tokens = hidden.shape[0]
+    arch, tokens = plan.architecture, hidden.shape[0]
+    heads = attention_inputs(plan, hidden, arrays, rotary, seed)
+    attended = attend(
+        *(each.reshape(*rows_shape, *each.shape[1:]) for each in heads),
+        segment_ids,
+        scale=arch.query_scale,
+        soft_cap=arch.attention_soft_cap,
+        window=arch.window_of(plan.kind),
+    )
+    attended = checkpoint_name(attended.reshape(tokens, -1), "attended")
+    hidden = attention_output(plan, hidden, attended, arrays, seed)
     if tile >= tokens:
-        return _feed_forward(plan, hidden, arrays, seed, jnp.uint32(0))
+        return feed_forward(plan, hidden, arrays, seed, jnp.uint32(0))
 
     def one(_: None, rows: tuple[jax.Array, jax.Array]) -> tuple[None, jax.Array]:
         part, first = rows
-        return None, _feed_forward(plan, part, arrays, seed, first)
+        return None, feed_forward(plan, part, arrays, seed, first)
 
     tiles = hidden.reshape(-1, tile, hidden.shape[1])
     firsts = jnp.arange(0, tokens, tile, dtype=jnp.uint32)
@@ -171,7 +180,14 @@ def tile_tokens(tokens: int, feed_forward: int, itemsize: int) -> int:
     return max(size for size in range(1, min(tokens, most) + 1) if tokens % size == 0)
 
 
-def _attention_layer(plan, rows_shape, hidden, arrays, rotary, segment_ids, seed):
+def attention_inputs(
+    plan: BlockPlan,
+    hidden: jax.Array,
+    arrays: Mapping[str, Any],
+    rotary: tuple[jax.Array, jax.Array],
+    seed: jax.Array,
+) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """Queries (T, heads, h), keys and values (T, key-value heads, h); arguments as above."""
     arch = plan.architecture
 
     def heads(x: jax.Array, target: str, count: int) -> jax.Array:
@@ -188,15 +204,18 @@ def _attention_layer(plan, rows_shape, hidden, arrays, rotary, segment_ids, seed
     x = rms_norm(arch, hidden, arrays["norms"]["pre_attention_norm"])
     query = rotated(heads(x, "query", arch.query_heads), "query")
     key = rotated(heads(x, "key", arch.key_value_heads), "key")
-    value = checkpoint_name(heads(x, "value", arch.key_value_heads), "value")
-    attended = attend(
-        *(each.reshape(*rows_shape, *each.shape[1:]) for each in (query, key, value)),
-        segment_ids,
-        scale=arch.query_scale,
-        soft_cap=arch.attention_soft_cap,
-        window=arch.window_of(plan.kind),
-    )
-    attended = checkpoint_name(attended.reshape(hidden.shape[0], -1), "attended")
+    return query, key, checkpoint_name(heads(x, "value", arch.key_value_heads), "value")
+
+
+def attention_output(
+    plan: BlockPlan,
+    hidden: jax.Array,
+    attended: jax.Array,
+    arrays: Mapping[str, Any],
+    seed: jax.Array,
+) -> jax.Array:
+    """The residual stream (T, width) after the attention layer; `attended` is (T, heads · h)."""
+    arch = plan.architecture
     x = _linear(plan, "output", attended, arrays, seed, jnp.uint32(0))
     if arch.post_attention_norm:
         x = checkpoint_name(x, "output")
@@ -204,7 +223,17 @@ def _attention_layer(plan, rows_shape, hidden, arrays, rotary, segment_ids, seed
     return checkpoint_name(hidden + x, "output")
 
 
-def _feed_forward(plan, hidden, arrays, seed, first_row):
+def feed_forward(
+    plan: BlockPlan,
+    hidden: jax.Array,
+    arrays: Mapping[str, Any],
+    seed: jax.Array,
+    first_row: jax.Array,
+) -> jax.Array:
+    """The residual stream after the feed-forward layer.
+
+    `first_row` is where these tokens begin among those that dropout counts.
+    """
     arch = plan.architecture
     x = rms_norm(arch, hidden, arrays["norms"]["pre_ffw_norm"])
     gate = checkpoint_name(_linear(plan, "gate", x, arrays, seed, first_row), "gate")

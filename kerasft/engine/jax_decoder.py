@@ -72,7 +72,7 @@ class JaxDecoder:
                 runs[plan] = self._function(plan, micro["token_ids"].shape, hidden)
             hidden = runs[plan](
                 hidden,
-                _arrays(block, values),
+                block_arrays(block, values),
                 rotary[block.kind],
                 segments,
                 micro["dropout_seeds"],
@@ -101,7 +101,8 @@ def _keeps(primitive: Any, *arguments: Any, **parameters: Any) -> bool:
     return primitive.name.startswith(_FLASH) or _keeps_names(primitive, *arguments, **parameters)
 
 
-def _arrays(block: Block, values: Values) -> dict[str, Any]:
+def block_arrays(block: Block, values: Values) -> dict[str, Any]:
+    """The arrays of a block, as `jax_block` names them."""
     adapters = {
         target: projection.lora
         for target, projection in block.projections.items()

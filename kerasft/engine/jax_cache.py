@@ -1,0 +1,180 @@
+"""Decoder blocks over a cache of keys and values on JAX: pure functions of arrays.
+
+A cache holds, for each block, keys and values of (B, key-value heads, S, h). Its slots are
+those of the prompts and then those of the answers:
+
+    0 … P − 1           the prompts without their last tokens, padded on the right
+    P, P + 1, …         the last token of each prompt, then the tokens after it
+
+So a step writes one slot for all rows, though each row has a position of its own: slot
+s ≥ P of a row with n tokens before its answers is position n + s − P, and its slots from n
+to P are never seen.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from kerasft.engine.jax_attention import attend
+from kerasft.engine.jax_block import (
+    BlockPlan,
+    attention_inputs,
+    attention_output,
+    feed_forward,
+)
+
+Cache = tuple[tuple[jax.Array, jax.Array], ...]
+"""Keys and values of each block."""
+
+_HIDDEN = -1e30
+"""A logit that no softmax gives weight to; finite, so that nothing becomes NaN."""
+
+_NO_DROPOUT = np.uint32(0)
+
+
+def empty_cache(layers: int, rows: int, heads: int, slots: int, width: int, dtype: Any) -> Cache:
+    """Zeros; each buffer is its own, so that each can be donated."""
+    shape = (rows, heads, slots, width)
+    return tuple((jnp.zeros(shape, dtype), jnp.zeros(shape, dtype)) for _ in range(layers))
+
+
+def visible_slots(
+    slots: int, first: jax.Array, slot: jax.Array, before: jax.Array, window: int | None
+) -> jax.Array:
+    """Which slots the token in `slot` sees, itself included.
+
+    Args:
+        slots: S.
+        first: P, int32 scalar.
+        slot: of the token, int32 scalar.
+        before: (B,) int32, the tokens of each row below slot P.
+        window: tokens that are seen, or None for all.
+
+    Returns:
+        bool (B, S).
+    """
+    at = jnp.arange(slots)
+    answers = (at >= first) & (at <= slot)
+    seen = (at < before[:, None]) | answers
+    if window is None:
+        return seen
+    positions = jnp.where(answers, before[:, None] + at - first, at)
+    return seen & (before[:, None] + slot - first - positions < window)
+
+
+def filling_block(
+    plan: BlockPlan,
+    shape: tuple[int, int],
+    hidden: jax.Array,
+    arrays: Mapping[str, Any],
+    rotary: tuple[jax.Array, jax.Array],
+) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """A block over whole rows that begin at position 0 and are padded on the right.
+
+    Args:
+        plan, arrays: see `jax_block.decoder_block`.
+        shape: (B, L).
+        hidden: (B·L, width).
+        rotary: cosine and sine, (B·L, 1, h / 2) each.
+
+    Returns:
+        Hidden states (B·L, width), keys and values (B, key-value heads, L, h).
+    """
+    arch = plan.architecture
+    heads = attention_inputs(plan, hidden, arrays, rotary, _NO_DROPOUT)
+    query, key, value = (each.reshape(*shape, *each.shape[1:]) for each in heads)
+    attended = attend(
+        query,
+        key,
+        value,
+        None,
+        scale=arch.query_scale,
+        soft_cap=arch.attention_soft_cap,
+        window=arch.window_of(plan.kind),
+    )
+    attended = attended.reshape(hidden.shape[0], -1)
+    hidden = attention_output(plan, hidden, attended, arrays, _NO_DROPOUT)
+    hidden = feed_forward(plan, hidden, arrays, _NO_DROPOUT, jnp.uint32(0))
+    return hidden, key.swapaxes(1, 2), value.swapaxes(1, 2)
+
+
+def stepping_block(
+    plan: BlockPlan,
+    hidden: jax.Array,
+    arrays: Mapping[str, Any],
+    rotary: tuple[jax.Array, jax.Array],
+    keys: jax.Array,
+    values: jax.Array,
+    slot: jax.Array,
+    seen: jax.Array,
+) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """A block over one token a row.
+
+    Args:
+        plan, arrays: see `jax_block.decoder_block`.
+        hidden: (B, width).
+        rotary: cosine and sine, (B, 1, h / 2) each.
+        keys, values: (B, key-value heads, S, h).
+        slot: where the token's go, int32 scalar.
+        seen: bool (B, S).
+
+    Returns:
+        Hidden states (B, width), and keys and values with the token's in them.
+    """
+    arch = plan.architecture
+    query, key, value = attention_inputs(plan, hidden, arrays, rotary, _NO_DROPOUT)
+    keys = jax.lax.dynamic_update_slice(keys, key[:, :, None], (0, 0, slot, 0))
+    values = jax.lax.dynamic_update_slice(values, value[:, :, None], (0, 0, slot, 0))
+    attended = attend_slots(query, keys, values, seen, arch.query_scale, arch.attention_soft_cap)
+    hidden = attention_output(plan, hidden, attended, arrays, _NO_DROPOUT)
+    return feed_forward(plan, hidden, arrays, _NO_DROPOUT, jnp.uint32(0)), keys, values
+
+
+def attend_slots(
+    query: jax.Array,
+    keys: jax.Array,
+    values: jax.Array,
+    seen: jax.Array,
+    scale: float,
+    soft_cap: float | None,
+) -> jax.Array:
+    """Attention of one query a row and head, with logits and softmax in float32.
+
+    Args:
+        query: (B, heads, h).
+        keys, values: (B, key-value heads, S, h).
+        seen: bool (B, S).
+        scale: of the products.
+        soft_cap: c of c·tanh(x / c) on the scaled products, or None.
+
+    Returns:
+        (B, heads · h), in the type of `query`.
+    """
+    rows, heads, width = query.shape
+    query = (query * np.asarray(scale, query.dtype)).reshape(rows, keys.shape[1], -1, width)
+    logits = jnp.einsum("bkgh,bksh->bkgs", query, keys, preferred_element_type=jnp.float32)
+    if soft_cap:
+        logits = soft_cap * jnp.tanh(logits / soft_cap)
+    weights = jax.nn.softmax(jnp.where(seen[:, None, None], logits, _HIDDEN), axis=-1)
+    result = jnp.einsum(
+        "bkgs,bksh->bkgh",
+        weights.astype(values.dtype),
+        values,
+        preferred_element_type=jnp.float32,
+    )
+    return result.astype(query.dtype).reshape(rows, heads * width)
+
+
+def filled(cache: Cache, new: Sequence[tuple[jax.Array, jax.Array]], row: jax.Array) -> Cache:
+    """A cache with keys and values (b, heads, L, h) from a row on and from slot 0 on."""
+    start = (row, 0, 0, 0)
+    return tuple(
+        tuple(
+            jax.lax.dynamic_update_slice(old, part, start)
+            for old, part in zip(kept, given, strict=True)
+        )
+        for kept, given in zip(cache, new, strict=True)
+    )

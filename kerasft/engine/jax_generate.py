@@ -1,0 +1,326 @@
+"""Generating on JAX: prompts into a cache, then steps that stay on the device.
+
+The last token of a prompt is not filled in with the others: it is the first that a step
+runs. So filling needs no logits, every step is the same program, and the token that was
+chosen last is run only if something asks for what follows it.
+"""
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import keras
+import numpy as np
+
+from kerasft.engine.device import chunk_bytes
+from kerasft.engine.head import Head
+from kerasft.engine.jax_attention import uses_cudnn
+from kerasft.engine.jax_block import embedded, plan_block, rotary_angles
+from kerasft.engine.jax_cache import (
+    Cache,
+    empty_cache,
+    filled,
+    filling_block,
+    stepping_block,
+    visible_slots,
+)
+from kerasft.engine.jax_decoder import JaxDecoder, Values, block_arrays
+from kerasft.models.families.base import Family
+from kerasft.models.lora import Lora
+from kerasft.recipe import LoraSettings
+
+LENGTH_STEP = 64
+"""Short lengths are rounded up to multiples of this: see `rounded`."""
+
+STOP_STEP = 4
+"""Stop ids are filled up to a multiple of this, so that their number compiles nothing."""
+
+_NOTHING = -1
+"""No token: in a row that has ended, and among the stop ids."""
+
+State = dict[str, Any]
+"""What the device keeps of a session, with B rows:
+
+- `cache`: see `jax_cache`.
+- `pending`: (B,) int32, the last token of each row, which is not in the cache.
+- `before`: (B,) int32, tokens of each prompt without its last.
+- `ended`: (B,) bool, rows that gave a stop id, and those that fill the batch up.
+"""
+
+
+def rounded(length: int) -> int:
+    """The smallest length that is compiled for and holds `length` tokens.
+
+    Multiples of 64 up to 512, above it of a quarter of the power of two below.
+    """
+    step = max(LENGTH_STEP, 2 ** (max(length - 1, 1).bit_length() - 1) // 4)
+    return max(1, -(-length // step)) * step
+
+
+def rounded_rows(rows: int) -> int:
+    """The rows that are compiled for: powers of two up to 8, above it multiples of 8."""
+    return 2 ** (rows - 1).bit_length() if rows <= 8 else -(-rows // 8) * 8
+
+
+class JaxGenerator:
+    """Starts sessions on a live model, and holds what is compiled for them.
+
+    Args:
+        backbone: a KerasHub backbone.
+        family: its family.
+        lora: the adapter on it, or None. It acts where `lora.is_active`, at each call.
+    """
+
+    def __init__(self, backbone: keras.Model, family: Family, lora: Lora | None) -> None:
+        self._lora = lora or Lora(LoraSettings(), {})
+        self._decoder = JaxDecoder(backbone, family, self._lora, remat=False)
+        self._head = Head(backbone)
+        self._variables = backbone.variables
+        self._compiled: dict[tuple[str, bool], Callable] = {}
+
+    def start(self, prompts: Sequence[Sequence[int]], max_new_tokens: int) -> "JaxSession":
+        """Put prompts into a cache.
+
+        Args:
+            prompts: token ids a row; none empty.
+            max_new_tokens: how many tokens may follow each.
+        """
+        arch, dtype = self._decoder.architecture, self._decoder.embedding.value.dtype
+        rows = rounded_rows(len(prompts))
+        # Rows that fill the batch up are one token long and have ended.
+        given = [*prompts, *[[0]] * (rows - len(prompts))]
+        before = np.array([len(prompt) - 1 for prompt in given], np.int32)
+        width, room = rounded(int(before.max())), rounded(max_new_tokens)
+        slots = rounded(width + max_new_tokens + 1)
+        tokens = np.zeros((rows, width), np.int32)
+        for row, prompt in enumerate(given):
+            tokens[row, : before[row]] = prompt[:-1]
+        cache = empty_cache(
+            len(arch.kinds), rows, arch.key_value_heads, slots, arch.head_width, dtype
+        )
+        if before.any():
+            size = self._rows_at_once(rows, width)
+            for row in range(0, rows, size):
+                cache = self.run("fill", cache, tokens[row : row + size], np.int32(row))
+        state = {
+            "cache": cache,
+            "pending": np.array([prompt[-1] for prompt in given], np.int32),
+            "before": before,
+            "ended": np.arange(rows) >= len(prompts),
+        }
+        return JaxSession(self, state, len(prompts), width, slots, room)
+
+    def run(self, name: str, state: Any, *arguments: Any, **static: Any) -> Any:
+        """Call `_NAME` compiled: its first argument is donated, `static` ones are Python values."""
+        # Whether the adapter acts is read while tracing; JAX does not see that it changed.
+        key = (name, self._lora.is_active)
+        if key not in self._compiled:
+            function = getattr(self, f"_{name}")
+            self._compiled[key] = jax.jit(
+                function, donate_argnums=1, static_argnames=tuple(static)
+            )
+        values = [variable.value for variable in self._variables]
+        return self._compiled[key](values, state, *arguments, **static)
+
+    def _fill(self, values: list, cache: Cache, tokens: jax.Array, row: jax.Array) -> Cache:
+        """Keys and values of tokens (b, L) into a cache, from a row on."""
+        arch, by_id = self._decoder.architecture, self._by_id(values)
+        hidden = embedded(arch, tokens, by_id[id(self._decoder.embedding)])
+        positions = jnp.broadcast_to(jnp.arange(tokens.shape[1]), tokens.shape)
+        rotary = rotary_angles(arch, positions, hidden.dtype)
+        run = jax.jit(filling_block, static_argnums=(0, 1))
+        entries = []
+        for block in self._decoder.blocks:
+            plan = plan_block(arch, block, training=False)
+            hidden, *entry = run(
+                plan, tokens.shape, hidden, block_arrays(block, by_id), rotary[block.kind]
+            )
+            entries.append(entry)
+        return filled(cache, entries, row)
+
+    def _logits(
+        self, values: list, state: State, first: jax.Array, slot: jax.Array
+    ) -> tuple[State, jax.Array]:
+        """Run the pending tokens, which lie in `slot`: float32 (B, vocabulary) of the next."""
+        cache, logits = self._step(self._by_id(values), state, first, slot)
+        if self._head.soft_cap:
+            logits = self._head.soft_cap * jnp.tanh(logits / self._head.soft_cap)
+        return state | {"cache": cache}, logits
+
+    def _greedy(
+        self,
+        values: list,
+        state: State,
+        first: jax.Array,
+        slot: jax.Array,
+        steps: jax.Array,
+        stops: jax.Array,
+        *,
+        room: int,
+    ) -> tuple[State, jax.Array, jax.Array]:
+        """Up to `steps` tokens a row, (B, room) int32, and how many were taken."""
+        by_id = self._by_id(values)
+
+        def goes_on(carry: tuple[State, jax.Array, jax.Array]) -> jax.Array:
+            state, _, taken = carry
+            return (taken < steps) & ~state["ended"].all()
+
+        def step(carry: tuple[State, jax.Array, jax.Array]) -> tuple:
+            state, answers, taken = carry
+            # A soft-cap on the logits keeps their order.
+            cache, logits = self._step(by_id, state, first, slot + taken)
+            chosen = jnp.argmax(logits, axis=-1).astype(jnp.int32)
+            given = jnp.where(state["ended"], _NOTHING, chosen)
+            answers = jax.lax.dynamic_update_slice(answers, given[:, None], (0, taken))
+            ended = state["ended"] | (chosen[:, None] == stops).any(axis=-1)
+            state = state | {"cache": cache, "pending": chosen, "ended": ended}
+            return state, answers, taken + 1
+
+        answers = jnp.full((len(state["ended"]), room), _NOTHING, jnp.int32)
+        return jax.lax.while_loop(goes_on, step, (state, answers, jnp.int32(0)))
+
+    def _reorder(self, values: list, state: State, rows: jax.Array) -> State:
+        return jax.tree.map(lambda each: each[rows], state)
+
+    def _step(
+        self, by_id: Values, state: State, first: jax.Array, slot: jax.Array
+    ) -> tuple[Cache, jax.Array]:
+        """The cache with the pending tokens, and logits after them without a soft-cap."""
+        arch, before = self._decoder.architecture, state["before"]
+        hidden = embedded(arch, state["pending"], by_id[id(self._decoder.embedding)])
+        rotary = rotary_angles(arch, before + slot - first, hidden.dtype)
+        slots = state["cache"][0][0].shape[2]
+        seen = {
+            kind: visible_slots(slots, first, slot, before, arch.window_of(kind))
+            for kind in set(arch.kinds)
+        }
+        run = jax.jit(stepping_block, static_argnums=0)
+        cache = []
+        for block, entry in zip(self._decoder.blocks, state["cache"], strict=True):
+            plan = plan_block(arch, block, training=False)
+            arrays, kind = block_arrays(block, by_id), block.kind
+            hidden, *entry = run(plan, hidden, arrays, rotary[kind], *entry, slot, seen[kind])
+            cache.append(tuple(entry))
+        hidden = self._decoder.final_norm(by_id, hidden)
+        matrix = self._head.matrix(by_id[id(self._head.variable)])
+        logits = jnp.einsum("bd,vd->bv", hidden, matrix, preferred_element_type=jnp.float32)
+        return tuple(cache), logits
+
+    def _by_id(self, values: list) -> Values:
+        return {id(each): value for each, value in zip(self._variables, values, strict=True)}
+
+    def _rows_at_once(self, rows: int, width: int) -> int:
+        """Rows that are filled in together: a divisor of `rows` whose largest tensors fit."""
+        arch = self._decoder.architecture
+        dtype = self._decoder.embedding.value.dtype
+        gate = plan_block(arch, self._decoder.blocks[0], training=False).linear("gate").outputs
+        largest = width * gate * dtype.itemsize
+        if arch.attention_soft_cap or not uses_cudnn(arch.head_width, str(dtype)):
+            largest = max(largest, 4 * arch.query_heads * width * width)
+        most = max(1, chunk_bytes() // largest)
+        return max(size for size in range(1, min(rows, most) + 1) if rows % size == 0)
+
+
+class JaxSession:
+    """A batch of prompts and what follows them.
+
+    Every method that takes a token more raises ValueError where `max_new_tokens` are there.
+    """
+
+    def __init__(
+        self,
+        generator: JaxGenerator,
+        state: State,
+        rows: int,
+        first: int,
+        slots: int,
+        room: int,
+    ) -> None:
+        self._run = generator.run
+        self._state = state
+        self._rows = rows
+        self._first = first
+        self._slots = slots
+        self._room = room
+        # Of the pending tokens. Their logits are here once they were run.
+        self._slot = first
+        self._next: jax.Array | None = None
+
+    def greedy(self, steps: int, stop_ids: Sequence[int]) -> np.ndarray:
+        """Continue with the likeliest tokens, on the device, until all rows have ended.
+
+        Args:
+            steps: tokens a row at the most.
+            stop_ids: a row ends with any of these.
+
+        Returns:
+            int32 (rows, taken), taken ≤ steps: -1 after a row's stop id, also in later calls.
+        """
+        if not 0 <= steps <= min(self._room, self._slots - self._slot):
+            raise ValueError(f"{steps} more tokens were asked for, and there is room for fewer")
+        count = max(1, -(-len(stop_ids) // STOP_STEP)) * STOP_STEP
+        stops = np.full(count, _NOTHING, np.int32)
+        stops[: len(stop_ids)] = list(stop_ids)
+        self._state, answers, taken = self._run(
+            "greedy",
+            self._state,
+            np.int32(self._first),
+            np.int32(self._slot),
+            np.int32(steps),
+            stops,
+            room=self._room,
+        )
+        taken = int(taken)
+        self._slot += taken
+        if taken:
+            self._next = None
+        return np.asarray(answers)[: self._rows, :taken]
+
+    def logits(self) -> np.ndarray:
+        """Of the next token: float32 (rows, vocabulary)."""
+        return np.asarray(self._after_pending())[: self._rows]
+
+    def top(self, k: int) -> tuple[np.ndarray, np.ndarray]:
+        """The k likeliest next tokens of each row, likeliest first.
+
+        Returns:
+            Tokens, int32 (rows, k), and their log-probabilities, float32 (rows, k).
+        """
+        tokens, found = _likeliest(self._after_pending(), k)
+        return np.asarray(tokens)[: self._rows], np.asarray(found)[: self._rows]
+
+    def advance(self, tokens: np.ndarray) -> None:
+        """Append one token to each row: int (rows,)."""
+        self._after_pending()
+        pending = np.zeros(len(self._state["before"]), np.int32)
+        pending[: self._rows] = tokens
+        self._state = self._state | {"pending": pending}
+        self._slot, self._next = self._slot + 1, None
+
+    def reorder(self, rows: np.ndarray) -> None:
+        """Let row i go on from the state of row rows[i]: int (rows,)."""
+        sources = np.arange(len(self._state["before"]), dtype=np.int32)
+        sources[: self._rows] = rows
+        if (sources == np.arange(len(sources))).all():
+            return
+        self._state = self._run("reorder", self._state, sources)
+        if self._next is not None:
+            self._next = self._next[sources]
+
+    def _after_pending(self) -> jax.Array:
+        """Logits on the device; the pending tokens are run where they were not."""
+        if self._next is None:
+            if self._slot >= self._slots:
+                raise ValueError("there is no room for another token")
+            self._state, self._next = self._run(
+                "logits", self._state, np.int32(self._first), np.int32(self._slot)
+            )
+        return self._next
+
+
+@partial(jax.jit, static_argnums=1)
+def _likeliest(logits: jax.Array, k: int) -> tuple[jax.Array, jax.Array]:
+    found, tokens = jax.lax.top_k(jax.nn.log_softmax(logits, axis=-1), k)
+    return tokens.astype(jnp.int32), found
