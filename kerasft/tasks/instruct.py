@@ -10,12 +10,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from kerasft.tasks.groups import by_group
 from kerasft.tasks.intervals import mean
 
 COLUMNS = ("instruction", "context", "response")
 OPTIONAL_COLUMNS = ("category",)
 PROMPT_COLUMNS = ("instruction", "context")
 COMPLETION_COLUMN = "response"
+PAIRED: tuple[str, ...] = ()
+GROUPS = ("category",)
 
 _WORD = re.compile(r"\w+")
 
@@ -28,11 +31,13 @@ class Judgement:
         rouge_l: F1 of the longest common subsequence of words, 0 to 1.
         words: in the answer.
         reference_words: in the row's response.
+        category: the row's own, if it has one.
     """
 
     rouge_l: float
     words: int
     reference_words: int
+    category: str | None
 
 
 def score(rows: Sequence[Mapping[str, Any]], answers: Sequence[str]) -> list[Judgement]:
@@ -43,11 +48,18 @@ def score(rows: Sequence[Mapping[str, Any]], answers: Sequence[str]) -> list[Jud
     """
     if len(rows) != len(answers):
         raise ValueError(f"{len(rows)} rows, but {len(answers)} answers: give one a row")
-    return [_judge(row["response"], answer) for row, answer in zip(rows, answers, strict=True)]
+    return [_judge(row, answer) for row, answer in zip(rows, answers, strict=True)]
 
 
 def summarise(judgements: Sequence[Judgement]) -> dict[str, Any]:
-    """Means over the rows with 95 % bootstrap intervals (2,000 seeded resamples)."""
+    """Means over the rows with 95 % bootstrap intervals (2,000 seeded resamples).
+
+    `by_category` holds the same for each category, where there is more than one.
+    """
+    return {**_means(judgements), **by_group(judgements, GROUPS, _means)}
+
+
+def _means(judgements: Sequence[Judgement]) -> dict[str, Any]:
     return {
         "rows": len(judgements),
         "rouge_l": mean([judgement.rouge_l for judgement in judgements]),
@@ -57,9 +69,14 @@ def summarise(judgements: Sequence[Judgement]) -> dict[str, Any]:
     }
 
 
-def _judge(reference: str, answer: str) -> Judgement:
-    wanted, given = words(reference), words(answer)
-    return Judgement(rouge_l(wanted, given), words=len(given), reference_words=len(wanted))
+def _judge(row: Mapping[str, Any], answer: str) -> Judgement:
+    wanted, given = words(row["response"]), words(answer)
+    return Judgement(
+        rouge_l=rouge_l(wanted, given),
+        words=len(given),
+        reference_words=len(wanted),
+        category=row.get("category"),
+    )
 
 
 def words(text: str) -> list[str]:

@@ -39,11 +39,13 @@ def test_ends_of_the_scale(answer: str, value: float) -> None:
 
 
 def test_summary() -> None:
-    rows = [{"response": "a b c d"}, {"response": "e f"}]
+    rows = [{"response": "a b c d", "category": "open_qa"}, {"response": "e f", "category": "x"}]
     summary = summarise(score(rows, ["a b c d", ""]))
     assert summary["rows"] == 2
     assert summary["rouge_l"]["mean"] == 0.5
     assert summary["words"]["mean"] == 2.0
     assert summary["empty_answers"] == 1
+    assert summary["by_category"]["open_qa"]["rouge_l"]["mean"] == 1.0
+    assert "by_category" not in summarise(score(rows[:1], ["a"]))
     with pytest.raises(ValueError, match="2 rows, but 1 answers"):
         score(rows, ["a"])

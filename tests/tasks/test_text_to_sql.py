@@ -1,5 +1,6 @@
 """How answers are judged, on small databases and on gretel's real rows."""
 
+import dataclasses
 import json
 from collections.abc import Iterator
 from dataclasses import asdict
@@ -8,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from kerasft.sql.sandbox import Sandbox
 from kerasft.tasks import TASKS
+from kerasft.tasks.row_databases import Databases
 from kerasft.tasks.text_to_sql import COLUMNS, Judgement, score, summarise
 
 CONTEXT = """CREATE TABLE singer (id INT, name TEXT, age INT);
@@ -17,14 +18,14 @@ INSERT INTO singer VALUES (1, 'Ann', 30), (2, 'Bo', 25), (3, 'Cy', 25);"""
 
 
 @pytest.fixture(scope="module")
-def sandbox() -> Iterator[Sandbox]:
-    with Sandbox() as sandbox:
-        yield sandbox
+def databases() -> Iterator[Databases]:
+    with Databases() as databases:
+        yield databases
 
 
-def judge(sandbox: Sandbox, gold: str, answer: str, context: str = CONTEXT) -> Judgement:
+def judge(databases: Databases, gold: str, answer: str, context: str = CONTEXT) -> Judgement:
     row = {"question": "?", "context": context, "sql": gold}
-    (judgement,) = score([row], [answer], sandbox=sandbox)
+    (judgement,) = score([row], [answer], databases=databases)
     return judgement
 
 
@@ -51,7 +52,7 @@ def judge(sandbox: Sandbox, gold: str, answer: str, context: str = CONTEXT) -> J
         ),
         ("SELECT name FROM singer", "SELECT name FROM singer WHERE id > 1", "wrong_rows"),
         ("SELECT name FROM singer", "SELECT name, id FROM singer", "wrong_columns"),
-        ("SELECT name FROM singer", "SELECT nam FROM singer", "invalid_sql"),
+        ("SELECT name FROM singer", "SELECT nam FROM singer", "missing_column"),
         ("SELECT name FROM singer", "I do not know", "no_sql"),
         ("SELECT name FROM singer", "", "no_sql"),
         ("SELECT name FROM singer", "DROP TABLE singer", "refused"),
@@ -59,40 +60,40 @@ def judge(sandbox: Sandbox, gold: str, answer: str, context: str = CONTEXT) -> J
         ("DELETE FROM singer", "DELETE FROM singer", "gold_error"),
     ],
 )
-def test_status(sandbox: Sandbox, gold: str, answer: str, status: str) -> None:
-    judgement = judge(sandbox, gold, answer)
+def test_status(databases: Databases, gold: str, answer: str, status: str) -> None:
+    judgement = judge(databases, gold, answer)
     assert judgement.status == status
     expected = None if status == "gold_error" else status == "match"
     assert judgement.execution_match is expected
 
 
-def test_the_text_scores_differ_in_what_they_forgive(sandbox: Sandbox) -> None:
+def test_the_text_scores_differ_in_what_they_forgive(databases: Databases) -> None:
     gold = "SELECT name FROM singer WHERE age > 25;"
-    same = judge(sandbox, gold, f"\n{gold}\n")
+    same = judge(databases, gold, f"\n{gold}\n")
     assert (same.raw_exact_match, same.exact_match) == (True, True)
-    typed = judge(sandbox, gold, "select NAME from singer where age>25")
+    typed = judge(databases, gold, "select NAME from singer where age>25")
     assert (typed.raw_exact_match, typed.exact_match, typed.execution_match) == (False, True, True)
-    other = judge(sandbox, gold, "SELECT name FROM singer WHERE id = 1")
+    other = judge(databases, gold, "SELECT name FROM singer WHERE id = 1")
     assert (other.exact_match, other.execution_match, other.valid_sql) == (False, True, True)
-    nothing = judge(sandbox, gold, "")
+    nothing = judge(databases, gold, "")
     assert (nothing.predicted_sql, nothing.exact_match, nothing.valid_sql) == (None, False, False)
 
 
-def test_a_broken_context_is_nobody_s_wrong_answer(sandbox: Sandbox) -> None:
-    judgement = judge(sandbox, "SELECT 1", "SELECT 1", context="CREATE SCHEMA x; SELECT")
-    assert (judgement.status, judgement.gold_status) == ("gold_error", "context_error")
+def test_a_broken_context_is_nobody_s_wrong_answer(databases: Databases) -> None:
+    judgement = judge(databases, "SELECT 1", "SELECT 1", context="CREATE SCHEMA x; SELECT")
+    assert (judgement.status, judgement.gold_status) == ("context_error", "context_error")
     assert (judgement.valid_sql, judgement.execution_match) == (None, None)
     assert "SCHEMA" in judgement.message
 
 
-def test_an_empty_gold_result_is_flagged(sandbox: Sandbox) -> None:
+def test_an_empty_gold_result_is_flagged(databases: Databases) -> None:
     judgement = judge(
-        sandbox, "SELECT id FROM singer WHERE id > 9", "SELECT id FROM singer WHERE 0"
+        databases, "SELECT id FROM singer WHERE id > 9", "SELECT id FROM singer WHERE 0"
     )
     assert (judgement.execution_match, judgement.gold_empty) == (True, True)
 
 
-def test_no_answer_touches_the_next(sandbox: Sandbox) -> None:
+def test_no_answer_touches_the_next(databases: Databases) -> None:
     row: dict[str, Any] = {
         "question": "?",
         "context": CONTEXT,
@@ -104,7 +105,7 @@ def test_no_answer_touches_the_next(sandbox: Sandbox) -> None:
         "PRAGMA query_only = OFF",
         "SELECT 3",
     ]
-    statuses = [judgement.status for judgement in score([row] * 4, answers, sandbox=sandbox)]
+    statuses = [judgement.status for judgement in score([row] * 4, answers, databases=databases)]
     assert statuses == ["refused", "refused", "refused", "match"]
 
 
@@ -127,6 +128,8 @@ def test_summary_states_its_denominators() -> None:
     }
     assert counts == {
         "execution_accuracy": (2, 3),
+        "execution_accuracy_spider": (2, 3),
+        "execution_accuracy_bird": (2, 3),
         "execution_accuracy_non_empty": (1, 2),
         "exact_match": (1, 4),
         "raw_exact_match": (1, 4),
@@ -134,7 +137,7 @@ def test_summary_states_its_denominators() -> None:
     }
     assert (summary["gold_errors"], summary["gold_empty"], summary["rows"]) == (1, 1, 4)
     assert summary["status"] == {"match": 2, "wrong_rows": 1, "gold_error": 1}
-    assert summary["result_mode"] == "bag-1"
+    assert summary["result_modes"] == ["bag-1", "spider-1", "bird-1"]
     assert summary["by_difficulty"]["easy"]["execution_accuracy"]["of"] == 2
     json.dumps([summary, *map(asdict, judgements)])
 
@@ -150,6 +153,9 @@ def test_every_task_has_what_the_registry_promises(name: str) -> None:
     assert set(task.PROMPT_COLUMNS) | {task.COMPLETION_COLUMN} == set(task.COLUMNS)
     assert not set(task.OPTIONAL_COLUMNS) & set(task.COLUMNS)
     assert task.summarise(task.score([], []))["rows"] == 0
+    fields = {field.name: field.type for field in dataclasses.fields(task.Judgement)}
+    assert {*task.PAIRED, *task.GROUPS} <= fields.keys()
+    assert all("bool" in str(fields[name]) for name in task.PAIRED)
 
 
 def test_gretel_s_gold_queries_match_themselves(shared_data: Path) -> None:
