@@ -118,9 +118,7 @@ class JaxGenerator:
         key = (name, self._lora.is_active)
         if key not in self._compiled:
             function = getattr(self, f"_{name}")
-            self._compiled[key] = jax.jit(
-                function, donate_argnums=1, static_argnames=tuple(static)
-            )
+            self._compiled[key] = jax.jit(function, donate_argnums=1, static_argnames=tuple(static))
         values = [variable.value for variable in self._variables]
         return self._compiled[key](values, state, *arguments, **static)
 
