@@ -1,7 +1,7 @@
 """95 % intervals for what the tasks measure."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -33,11 +33,55 @@ def mean(values: Sequence[float], seed: int = 0) -> dict[str, int | float | None
     Returns:
         `mean`, `low`, `high` (None without values) and `of`, the number of values.
     """
-    if not values:
+    if not len(values):
         return {"mean": None, "low": None, "high": None, "of": 0}
     data = np.asarray(values, dtype=np.float64)  # (of,)
+    low, high = bootstrap(len(data), lambda rows: data[rows].mean(), seed)
+    return {"mean": float(data.mean()), "low": low, "high": high, "of": len(data)}
+
+
+def perplexity(nats: Sequence[float], tokens: Sequence[int]) -> dict[str, int | float | None]:
+    """The exponential of the token-weighted mean loss, exp(Σ nats / Σ tokens).
+
+    Args:
+        nats: summed negative log-likelihood of each row.
+        tokens: tokens that each sum is over; one at least.
+
+    Returns:
+        `perplexity` with `low` and `high` (a bootstrap interval over rows), `nats_per_token`,
+        `tokens` and `of`, the rows; None but for the counts without rows.
+    """
+    if not len(tokens):
+        none = dict.fromkeys(("perplexity", "low", "high", "nats_per_token"))
+        return {**none, "tokens": 0, "of": 0}
+    sums, weights = np.asarray(nats, np.float64), np.asarray(tokens, np.float64)
+    found = float(sums.sum() / weights.sum())
+    low, high = bootstrap(len(weights), lambda rows: sums[rows].sum() / weights[rows].sum())
+    return {
+        "perplexity": float(np.exp(found)),
+        "low": float(np.exp(low)),
+        "high": float(np.exp(high)),
+        "nats_per_token": found,
+        "tokens": int(weights.sum()),
+        "of": len(weights),
+    }
+
+
+def bootstrap(
+    of: int, statistic: Callable[[np.ndarray], float], seed: int = 0
+) -> tuple[float, float]:
+    """The percentile bootstrap interval (B. Efron, 1979, Ann. Statist. 7) of a statistic of rows.
+
+    Args:
+        of: number of rows, at least 1.
+        statistic: from the indices of a resample's rows, (of,) int64, to its value.
+        seed: of the resamples, which are the same for every statistic of as many rows.
+
+    Returns:
+        The 2.5 % and the 97.5 % point over `RESAMPLES` resamples.
+    """
     generator = np.random.default_rng(seed)
     # One resample at a time: all together would be RESAMPLES * of numbers.
-    means = [data[generator.integers(0, len(data), len(data))].mean() for _ in range(RESAMPLES)]
-    low, high = np.percentile(means, [2.5, 97.5])
-    return {"mean": float(data.mean()), "low": float(low), "high": float(high), "of": len(data)}
+    found = [statistic(generator.integers(0, of, of)) for _ in range(RESAMPLES)]
+    low, high = np.percentile(found, [2.5, 97.5])
+    return float(low), float(high)
