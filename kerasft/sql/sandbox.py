@@ -1,51 +1,19 @@
 """Running SQL that a model wrote, in a process that is killed when it takes too long.
 
-A `Sandbox` keeps one warm worker (`worker.py`) and gives each query a fresh database: a copy
-in memory of what a context script builds, or a file opened for reading only.
+A `Sandbox` keeps one warm worker (`worker/`) and gives each query a fresh database: a copy in
+memory of what a context script builds, or a file opened for reading only. The worker has an
+empty environment, an empty folder and no right to write a file; SQL may read and nothing else
+(an allow-list stands in SQLite's authorizer, DuckDB's configuration is locked); time, memory,
+rows and bytes are limited; what does not end by itself is killed and replaced.
 
-What it covers:
-- Files. The worker writes none (RLIMIT_FSIZE is 0, temporary storage is in memory), its
-  folder is an empty temporary one, ATTACH and VACUUM INTO are refused, and a database file is
-  opened with `mode=ro`.
-- What SQL may do. An authorizer lets SELECT, READ and recursive queries pass, and functions
-  and tables that are on a list. Everything else (writing, PRAGMA, ATTACH, transactions,
-  virtual tables, load_extension, fts3_tokenizer, temporary tables) is refused by name. Scripts
-  that build a context may also create, fill and drop tables, indexes, views and triggers.
-- Time. The worker stops a query that runs on in SQLite's own steps; what stays inside one step
-  (`instr` over a large text, the planner) is ended by killing the worker's process group, at
-  most `GRACE_SECONDS` after the deadline. Building the context and running the query each have
-  `seconds`. If this process dies, the kernel's CPU limit ends a worker that computes on.
-- Memory. SQLite's heap, the address space, one value, the number of rows and the size of the
-  result are limited (numbers in `worker.py`).
-- Carry-over. One query cannot change what the next sees: every query has its own connection,
-  and a worker that ran out of memory, died or was killed is replaced.
-- Secrets. The worker gets none of this process's environment (but the two variables that a
-  loader may need), open files or arguments.
-
-What it does not cover:
-- A flaw in SQLite itself that runs code. The worker is an ordinary process of the same user:
-  no namespace, no seccomp filter, no network barrier stands around it. SQL has no means to
-  open a socket or another file, but code would have. Who runs SQL or opens database files of
-  unknown people should put a container or a virtual machine around it all.
-- Windows has no resource limits and macOS does not enforce all of them: there SQLite's own
-  limits and the kill carry it alone, and the worker's children would not be killed with it
-  (it has no way to start any).
-- What the data says. Cells can hold terminal escapes or instructions to a model; whoever
-  prints them must escape them.
-- The reading of anything in the database that was given. There are no rights by table.
-- SQLite's own leniency: a misspelt name in double quotes is text to it, and `printf` past the
-  largest value returns NULL instead of failing.
-- Full-text tables in a file, which need PRAGMA, are refused. Only SQLite is run.
+What this covers, what it does not, and what it costs is in docs/sandbox.md. In short: it is
+a wall around SQL, not around a flaw in the engine that runs code. Who runs SQL or opens files
+of unknown people should put a container or a virtual machine around it all.
 """
 
 import base64
-import contextlib
-import json
 import os
-import signal
-import struct
 import subprocess
-import sys
 import tempfile
 import threading
 import time
@@ -54,7 +22,27 @@ from pathlib import Path
 from typing import Any, Literal
 
 from kerasft.errors import SqlError
-from kerasft.sql.schema import BadText, Cell, Row, TableState
+from kerasft.sql.engine import Engine
+from kerasft.sql.schema import (
+    BadText,
+    Cell,
+    Column,
+    ForeignKey,
+    Row,
+    Schema,
+    Table,
+    TableState,
+)
+from kerasft.sql.worker_process import (
+    CPU_TIME_SPENT,
+    PYTHON,
+    WORKER,
+    Deadline,
+    WorkerGone,
+    WorkerProcess,
+    require_engine,
+    worker_environment,
+)
 
 Status = Literal[
     "ok",
@@ -68,26 +56,26 @@ Status = Literal[
     "worker_died",
 ]
 GRACE_SECONDS = 0.25  # between the worker's own deadline and the kill
-START_SECONDS = 30.0
-CPU_TIME_SPENT = -signal.SIGXCPU if hasattr(signal, "SIGXCPU") else None  # a return code
-LARGEST_MESSAGE = 512 << 20  # bytes; a worker that claims more is not believed
-LOADER_VARIABLES = ("LD_LIBRARY_PATH", "SYSTEMROOT")  # without them some Pythons do not start
-WORKER = Path(__file__).with_name("worker.py")
+RECOVERY_SECONDS = 120.0  # to copy a database with its log
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of one query.
+    """What became of one query or script.
 
     Attributes:
-        status: `ok`; `too_many_rows` (the first ones are in `rows`); `invalid_sql` (SQLite
-            refused to compile it or it failed while running); `refused` (a statement, function
-            or table that is not allowed, or more than one statement); `timeout`; `memory`
-            (a value, the heap or the process reached its limit); `no_sql` (nothing but space
-            and comments); `context_error` (the database could not be had, which is never the
-            query's fault); `worker_died`.
-        columns: names as SQLite gives them.
-        rows: tuples as long as `columns`.
+        status: `ok`; `too_many_rows` (the first ones are in `rows` or `state`); `invalid_sql`
+            (the engine refused to compile it or it failed while running); `refused` (a
+            statement, function or table that is not allowed, or more than one statement);
+            `timeout`; `memory` (a value, the heap or the process reached its limit); `no_sql`
+            (nothing but space and comments); `context_error` (the database could not be had,
+            which is never the query's fault); `worker_died`.
+        columns: names as the engine gives them.
+        rows: tuples as long as `columns`. SQLite's values come as they are. DuckDB's integers of
+            any width come as int, BOOLEAN as 1 or 0, FLOAT and DOUBLE as float, DECIMAL as int
+            where it has no fraction digits and else as the nearest float, BLOB as bytes, and
+            everything else (dates, times, intervals, UUID, lists, structs, …) as the text that
+            DuckDB's own cast to VARCHAR gives, in UTC.
         truncated: there were more rows than `rows` holds.
         message: why the status is not `ok`.
         seconds: wall time of the query alone, without the building of its context.
@@ -103,21 +91,27 @@ class Outcome:
     state: tuple[TableState, ...] = ()
 
 
-class _WorkerGone(Exception):
-    """The worker's end of the pipe is closed or speaks nonsense."""
-
-
 class Sandbox:
     """A warm worker process that runs one query at a time.
 
     Use it as a context manager. Calls from several threads wait for each other; for queries
     side by side take several sandboxes.
+
+    Args:
+        engine: whose SQL it runs and whose files it opens (`kerasft.sql.engine.engine_of`).
+
+    Raises:
+        SqlError: the engine is DuckDB and its package is not installed.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, engine: Engine = "sqlite") -> None:
+        require_engine(engine)
+        self.engine: Engine = engine
         self._lock = threading.Lock()
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: WorkerProcess | None = None
         self._folder: tempfile.TemporaryDirectory[str] | None = None
+        self._copies: tempfile.TemporaryDirectory[str] | None = None
+        self._copied: dict[tuple, str] = {}  # a file and its log as they were -> the copy
 
     def __enter__(self) -> "Sandbox":
         with self._lock:
@@ -131,9 +125,11 @@ class Sandbox:
         """End the worker and remove its folder. A later `run` would start a new one."""
         with self._lock:
             self._end_worker()
-            if self._folder is not None:
-                self._folder.cleanup()
-                self._folder = None
+            for folder in (self._folder, self._copies):
+                if folder is not None:
+                    folder.cleanup()
+            self._folder = self._copies = None
+            self._copied.clear()
 
     def run(
         self,
@@ -143,27 +139,65 @@ class Sandbox:
         database: Path | None = None,
         seconds: float = 5.0,
         max_rows: int = 10_000,
+        writes: bool = False,
+        explain: bool = False,
     ) -> Outcome:
-        """Run one reading statement on a fresh database.
+        """Run one reading statement, or a writing script, on a fresh database.
 
         Args:
-            sql: one statement of SQLite's SQL.
-            context: script that builds the database (CREATE, INSERT, …); it is built once and
-                copied for each query over the same script. None: an empty database.
-            database: an SQLite file to read instead of a context.
+            sql: one statement of the engine's SQL; with `writes`, one or more.
+            context: script that builds the database (CREATE, INSERT, …). None: an empty one.
+            database: a file to read instead of a context.
             seconds: for the query, and as much again for building the context.
-            max_rows: more make the outcome `too_many_rows`.
+            max_rows: more make the outcome `too_many_rows`; of all tables together in a state.
+            writes: run a script that may change data and schema, on a copy in memory of the
+                context or file that is thrown away; the outcome has no rows but a `state`.
+            explain: give the rows of the query's plan and do not run it.
 
         Raises:
             SqlError: the worker process could not be started.
-            ValueError: both `context` and `database` are given, or a limit is not positive.
+            ValueError: arguments that exclude each other, or a limit that is not positive.
         """
+        if writes and explain:
+            raise ValueError("a script that writes has no plan: give writes or explain")
+        do = "write" if writes else "explain" if explain else "query"
+        outcome, _ = self._request(do, sql, context, database, seconds, max_rows)
+        return outcome
+
+    def schema(
+        self,
+        *,
+        context: str | None = None,
+        database: Path | None = None,
+        seconds: float = 5.0,
+    ) -> Schema:
+        """The tables and views of a database, with columns and keys.
+
+        Raises:
+            SqlError: the database cannot be had or read, or the worker could not be started.
+            ValueError: both `context` and `database` are given, or `seconds` is not positive.
+        """
+        outcome, tables = self._request("schema", "", context, database, seconds, 1)
+        if outcome.status != "ok":
+            raise SqlError(f"the schema could not be read: {outcome.message}.")
+        return Schema(self.engine, tables)
+
+    def _request(
+        self,
+        do: str,
+        sql: str,
+        context: str | None,
+        database: Path | None,
+        seconds: float,
+        max_rows: int,
+    ) -> tuple[Outcome, tuple[Table, ...]]:
         if context is not None and database is not None:
             raise ValueError("a query runs on a context or on a database, not on both")
         if seconds <= 0 or max_rows <= 0:
             raise ValueError(f"seconds and max_rows must be positive: {seconds}, {max_rows}")
         path = None if database is None else str(Path(database).expanduser().absolute())
         request = {
+            "do": do,
             "sql": sql,
             "context": context,
             "database": path,
@@ -171,39 +205,49 @@ class Sandbox:
             "max_rows": max_rows,
         }
         with self._lock:
-            return self._ask(request)
+            answer, recover = self._ask(request)
+            if not recover:
+                return answer
+            copy, reason = self._recovered(path)
+            if copy is None:
+                message = f"{answer[0].message}; a copy could not be made either: {reason}"
+                return Outcome("context_error", message=message), ()
+            answer, _ = self._ask(request | {"database": copy})
+            return answer
 
-    def _ask(self, request: dict[str, Any]) -> Outcome:
+    def _ask(self, request: dict[str, Any]) -> tuple[tuple[Outcome, tuple[Table, ...]], bool]:
+        """The answer, and whether a recovered copy of the database could give a better one."""
         process = self._worker()
         seconds = request["seconds"]
-        building = True
+        building, recover = True, False
         began = time.monotonic()
-        watch = _Deadline(process, seconds + GRACE_SECONDS)
+        watch = Deadline(process, seconds + GRACE_SECONDS)
         try:
-            _send(process, request)
-            reply = _receive(process)
+            process.send(request)
+            reply = process.receive()
             if "phase" in reply:
                 building = False
                 watch.restart()
                 began = time.monotonic()
-                reply = _receive(process)
-            outcome = _outcome(reply, time.monotonic() - began)
-        except _WorkerGone:
-            outcome = self._gone(process, watch, building, began)
+                reply = process.receive()
+            recover = reply.get("recover", False)
+            answer = _answer(reply, time.monotonic() - began)
+        except WorkerGone:
+            answer = self._gone(process, watch, building, began), ()
         except BaseException:  # Ctrl-C: the answer still to come must not be the next query's
             self._end_worker()
             raise
         finally:
             watch.stop()
         # After memory ran short the heap is in pieces: a new worker is cheaper than a doubt.
-        if watch.fired or outcome.status in ("memory", "worker_died"):
+        if watch.fired or answer[0].status in ("memory", "worker_died"):
             self._end_worker()
-        return outcome
+        return answer, recover
 
     def _gone(
         self,
-        process: subprocess.Popen[bytes],
-        watch: "_Deadline",
+        process: WorkerProcess,
+        watch: Deadline,
         building: bool,
         began: float,
     ) -> Outcome:
@@ -216,129 +260,64 @@ class Sandbox:
         status: Status = "timeout" if late else "worker_died"
         return Outcome(status, message=f"the worker {ending}", seconds=elapsed)
 
-    def _worker(self) -> subprocess.Popen[bytes]:
-        if self._process is not None and self._process.poll() is None:
-            return self._process
-        self._end_worker()
-        if self._folder is None:
-            self._folder = tempfile.TemporaryDirectory(prefix="kerasft-sql-")
-        environment = {name: os.environ[name] for name in LOADER_VARIABLES if name in os.environ}
+    def _recovered(self, path: str) -> tuple[str | None, str]:
+        """A copy of an SQLite file with its log applied, or None and why there is none."""
+        files = [path, path + "-wal", path + "-journal"]
+        stats = [os.stat(file) for file in files if os.path.exists(file)]
+        state = (path, *((stat.st_size, stat.st_mtime_ns) for stat in stats))
+        if state in self._copied:
+            return self._copied[state], ""
+        if self._copies is None:
+            self._copies = tempfile.TemporaryDirectory(prefix="kerasft-sql-copies-")
+        for old in [key for key in self._copied if key[0] == path]:
+            os.remove(self._copied.pop(old))
+        target = tempfile.mkdtemp(dir=self._copies.name) + "/copy.db"
         try:
-            process = subprocess.Popen(
-                [sys.executable, "-I", "-S", "-u", "-X", "utf8", str(WORKER)],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.DEVNULL,
-                cwd=self._folder.name,
-                env=environment,
-                start_new_session=True,
+            done = subprocess.run(
+                [*PYTHON, str(WORKER / "recover.py"), path, target],
+                capture_output=True,
+                timeout=RECOVERY_SECONDS,
+                env=worker_environment(),
             )
-        except OSError as error:
-            raise SqlError(f"the SQL worker could not be started: {error}") from None
-        self._process = process
-        watch = _Deadline(process, START_SECONDS)
-        try:
-            _receive(process)
-        except _WorkerGone:
+        except (OSError, subprocess.TimeoutExpired) as error:
+            return None, str(error)
+        if done.returncode:
+            return None, done.stderr.decode("utf-8", "replace").strip()
+        self._copied[state] = target
+        return target, ""
+
+    def _worker(self) -> WorkerProcess:
+        if self._process is None or not self._process.running:
             self._end_worker()
-            raise SqlError(
-                f"the SQL worker ended while starting ({process.returncode}); try "
-                f"`{sys.executable} -I -S -c 'import sqlite3'` to see why."
-            ) from None
-        finally:
-            watch.stop()
-        return process
+            if self._folder is None:
+                self._folder = tempfile.TemporaryDirectory(prefix="kerasft-sql-")
+            self._process = WorkerProcess(self.engine, self._folder.name)
+        return self._process
 
     def _end_worker(self) -> None:
         process, self._process = self._process, None
-        if process is None:
-            return
-        _kill(process)
-        process.wait()
-        for pipe in (process.stdin, process.stdout):
-            with contextlib.suppress(OSError):  # what was still to be written to a dead worker
-                pipe.close()
+        if process is not None:
+            process.end()
 
 
-class _Deadline:
-    """Kills the process when time is up. Its thread works where pipes cannot be polled."""
-
-    def __init__(self, process: subprocess.Popen[bytes], seconds: float) -> None:
-        self._process = process
-        self._seconds = seconds
-        self._lock = threading.Lock()
-        self._running = True
-        self.fired = False
-        self._start()
-
-    def _start(self) -> None:
-        self._timer = threading.Timer(self._seconds, self._fire)
-        self._timer.daemon = True
-        self._timer.start()
-
-    def _fire(self) -> None:
-        with self._lock:
-            if self._running and threading.current_thread() is self._timer:
-                self.fired = True
-                _kill(self._process)
-
-    def restart(self) -> None:
-        with self._lock:
-            self._timer.cancel()
-            self._start()
-
-    def stop(self) -> None:
-        with self._lock:
-            self._running = False
-            self._timer.cancel()
-
-
-def _kill(process: subprocess.Popen[bytes]) -> None:
-    """Kill the worker and whatever it started; the worker leads its own process group."""
-    if process.returncode is not None:
-        return
+def _answer(reply: dict[str, Any], seconds: float) -> tuple[Outcome, tuple[Table, ...]]:
     try:
-        if hasattr(os, "killpg"):
-            os.killpg(process.pid, signal.SIGKILL)
-        else:
-            process.kill()
-    except (ProcessLookupError, PermissionError):
-        pass  # it ended by itself in this moment
-
-
-def _send(process: subprocess.Popen[bytes], message: dict[str, Any]) -> None:
-    body = json.dumps(message).encode("ascii")
-    try:
-        process.stdin.write(struct.pack(">I", len(body)) + body)
-        process.stdin.flush()
-    except OSError:
-        raise _WorkerGone from None
-
-
-def _receive(process: subprocess.Popen[bytes]) -> dict[str, Any]:
-    try:
-        head = process.stdout.read(4)
-        size = struct.unpack(">I", head)[0]
-        if size > LARGEST_MESSAGE:
-            raise _WorkerGone
-        body = process.stdout.read(size)
-        return json.loads(body)
-    except (OSError, struct.error, ValueError):
-        raise _WorkerGone from None
-
-
-def _outcome(reply: dict[str, Any], seconds: float) -> Outcome:
-    try:
-        return Outcome(
+        outcome = Outcome(
             status=reply["status"],
             columns=tuple(reply["columns"]),
-            rows=tuple(tuple(map(_cell, row)) for row in reply["rows"]),
+            rows=_rows(reply["rows"]),
             truncated=reply["truncated"],
             message=reply["message"],
             seconds=seconds,
+            state=tuple(map(_state, reply.get("state", ()))),
         )
+        return outcome, tuple(map(_table, reply.get("tables", ())))
     except (KeyError, IndexError, TypeError, ValueError):
-        raise _WorkerGone from None
+        raise WorkerGone from None
+
+
+def _rows(rows: list[list[Any]]) -> tuple[Row, ...]:
+    return tuple(tuple(map(_cell, row)) for row in rows)
 
 
 def _cell(value: Any) -> Cell:
@@ -346,3 +325,26 @@ def _cell(value: Any) -> Cell:
         data = base64.b64decode(value[1])
         return data if value[0] == "b" else BadText(data)
     return value
+
+
+def _state(table: dict[str, Any]) -> TableState:
+    return TableState(
+        name=table["name"],
+        kind=table["kind"],
+        columns=tuple((name, declared) for name, declared in table["columns"]),
+        rows=_rows(table["rows"]),
+        constraints=tuple(table["constraints"]),
+    )
+
+
+def _table(table: dict[str, Any]) -> Table:
+    return Table(
+        name=table["name"],
+        kind=table["kind"],
+        columns=tuple(Column(*column) for column in table["columns"]),
+        foreign_keys=tuple(
+            ForeignKey(tuple(columns), target, tuple(references))
+            for columns, target, references in table["foreign_keys"]
+        ),
+        sql=table["sql"],
+    )

@@ -164,7 +164,7 @@ def test_an_interrupted_query_leaves_no_answer_behind(
 
     sandbox.run("SELECT 1")
     with monkeypatch.context() as patch:
-        patch.setattr("kerasft.sql.sandbox._receive", interrupted)
+        patch.setattr("kerasft.sql.worker_process.WorkerProcess.receive", interrupted)
         with pytest.raises(KeyboardInterrupt):
             sandbox.run("SELECT 'the interrupted one'")
     assert sandbox.run("SELECT 'the next one'").rows == (("the next one",),)
@@ -365,9 +365,16 @@ def test_a_file_that_is_no_database_is_a_context_error(sandbox: Sandbox, tmp_pat
     assert sandbox.run("SELECT 1", database=tmp_path).status == "context_error"
 
 
-def test_rows_in_a_write_ahead_log_are_read_or_the_file_is_refused(
-    sandbox: Sandbox, tmp_path: Path
-) -> None:
+def log_files(source: Path, target: Path) -> Path:
+    """A copy of a database and its log, as a killed writer leaves them."""
+    target.parent.mkdir(exist_ok=True)
+    for end in ("", "-wal", "-journal"):
+        if Path(f"{source}{end}").exists():
+            Path(f"{target}{end}").write_bytes(Path(f"{source}{end}").read_bytes())
+    return target
+
+
+def test_rows_in_a_write_ahead_log_are_read(tmp_path: Path) -> None:
     source = tmp_path / "live.db"
     writer = sqlite3.connect(source)
     writer.execute("PRAGMA journal_mode = WAL")
@@ -376,19 +383,55 @@ def test_rows_in_a_write_ahead_log_are_read_or_the_file_is_refused(
     writer.execute("INSERT INTO t VALUES (3)")
     writer.commit()
     count = "SELECT count(*) FROM t"
-    assert sandbox.run(count, database=source).rows == ((3,),)
-    copy = tmp_path / "copied" / "live.db"
-    copy.parent.mkdir()
-    for end in ("", "-wal"):
-        Path(f"{copy}{end}").write_bytes(Path(f"{source}{end}").read_bytes())
-    outcome = sandbox.run(count, database=copy)
-    assert outcome.status == "context_error"
-    assert "write-ahead log" in outcome.message
-    writer.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    with Sandbox() as sandbox:
+        assert sandbox.run(count, database=source).rows == ((3,),)
+        left = log_files(source, tmp_path / "left" / "a?b#.db")
+        before = {path.name: path.read_bytes() for path in left.parent.iterdir()}
+        assert sandbox.run(count, database=left).rows == ((3,),)
+        copies = Path(sandbox._copies.name)
+        # The copy is made once for the file as it is, and again when it changed.
+        assert sandbox.run(count, database=left).rows == ((3,),)
+        assert len(list(copies.iterdir())) == 1
+        assert {path.name: path.read_bytes() for path in left.parent.iterdir()} == before
+        writer.execute("INSERT INTO t VALUES (4)")
+        writer.commit()
+        log_files(source, left)
+        assert sandbox.run(count, database=left).rows == ((4,),)
+        for sql in ("DELETE FROM t", "VACUUM INTO 'x'"):
+            assert sandbox.run(sql, database=left).status == "refused"
+        writer.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        writer.close()
+        assert not Path(f"{source}-wal").exists()
+        assert sandbox.run(count, database=source).rows == ((4,),)
+    assert not copies.exists()
+    assert sorted(os.listdir(tmp_path)) == ["left", "live.db"]
+
+
+def test_a_transaction_that_a_killed_writer_left_is_rolled_back(
+    sandbox: Sandbox, tmp_path: Path
+) -> None:
+    source = make_database(tmp_path / "live.db", rows=500)
+    writer = sqlite3.connect(source)
+    writer.execute("PRAGMA cache_size = 1")  # so that changed pages come to the file early
+    writer.execute("UPDATE t SET b = b || 'changed'")
+    left = log_files(source, tmp_path / "left" / "live.db")
     writer.close()
-    assert not Path(f"{source}-wal").exists()
-    assert sandbox.run(count, database=source).rows == ((3,),)
-    assert sorted(os.listdir(tmp_path)) == ["copied", "live.db"]
+    assert Path(f"{left}-journal").stat().st_size > 0
+    outcome = sandbox.run("SELECT count(*), sum(b LIKE '%changed') FROM t", database=left)
+    assert outcome.rows == ((501, 0),), outcome
+
+
+def test_a_broken_log_is_said(sandbox: Sandbox, tmp_path: Path) -> None:
+    path = tmp_path / "a.db"
+    connection = sqlite3.connect(path)
+    connection.execute("PRAGMA journal_mode = WAL")
+    connection.execute("CREATE TABLE t (a)")
+    connection.close()
+    path.write_bytes(path.read_bytes()[:-100])
+    Path(f"{path}-wal").write_bytes(b"nonsense" * 100)
+    outcome = sandbox.run("SELECT * FROM t", database=path)
+    assert outcome.status == "context_error"
+    assert "write-ahead log" in outcome.message or "damaged" in outcome.message
 
 
 def test_a_locked_file_is_said_and_does_not_hang(sandbox: Sandbox, tmp_path: Path) -> None:

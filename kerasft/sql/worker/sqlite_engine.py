@@ -1,49 +1,31 @@
-"""The process in which model-written SQL runs: standard library only, killed from outside.
+"""SQLite behind the wall: limits, an authorizer that allows by list, and a clock."""
 
-`sandbox.py` starts this file as `python -I -S -u -X utf8 worker.py` in an empty folder with an
-empty environment and speaks to it over its stdin and stdout. Nothing here is imported by
-the rest of the package. Every message is four bytes of length (big-endian) and that many
-bytes of JSON:
-
-    worker  {"ready": SQLite version}                          once, at the start
-    parent  {"sql", "context" | null, "database" | null, "seconds", "max_rows"}
-    worker  {"phase": "query"}                                 the database stands
-    worker  {"status", "columns", "rows", "truncated", "message"}
-
-A database that cannot be had is answered at once with status `context_error`, without the
-phase message, so that the parent can tell whose fault a kill was. In `rows`, null, numbers
-(with JSON's usual extension to NaN and Infinity) and text stand for themselves; `["b", x]`
-is a blob and `["t", x]` is text that is not UTF-8, both in base64.
-"""
-
-import base64
-import contextlib
-import json
 import os
 import sqlite3
-import struct
-import sys
 import time
 
-try:
-    import resource
-except ImportError:  # Windows: SQLite's own limits and the parent's kill must carry it
-    resource = None
+from protocol import (
+    CONTEXT_CHARACTERS,
+    QUERY_CHARACTERS,
+    Allowance,
+    BadText,
+    Failure,
+    answered,
+    header_of,
+    limit_process,
+)
+from sqlite_state import constraints_of, rows_of, tables_of
 
 HEAP_BYTES = 256 << 20  # SQLite's own allocations, the whole process
-ADDRESS_BYTES = 1 << 30  # everything else, where the system can limit it
+ADDRESS_BYTES = 1 << 30  # everything, where the system can limit it
 VALUE_BYTES = 1_000_000  # one text, one blob, one row as stored
-QUERY_CHARACTERS = 100_000
-CONTEXT_CHARACTERS = 64_000_000
-RESULT_BYTES = 32 << 20  # all cells of one result
-CELL_OVERHEAD = 32  # what a cell costs beside its text, for RESULT_BYTES
 CACHE_BYTES = 32 << 20  # databases kept between queries
 PROGRESS_OPCODES = 10_000  # between looks at the clock; costs about a tenth of the speed
-CPU_GRACE = 2  # seconds after the deadline until the kernel ends an orphaned worker
 
 HEADER_MAGIC = b"SQLite format 3\0"
 HEADER_BYTES = 100
 HEADER_WRITE_VERSION = 18  # offset; 2 is a write-ahead log (SQLite's file format, 1.3.3)
+LOGS = ("-wal", "-journal")
 URI_SAFE = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789/_-.~:")
 
 # A function that is not named here is refused, so that what a build of SQLite brings along
@@ -69,12 +51,12 @@ FUNCTION_NAMES = """
     jsonb_replace jsonb_set
 """
 FUNCTIONS = frozenset(FUNCTION_NAMES.split())
-# ALTER TABLE calls these on its own behalf while a context is being built.
+# ALTER TABLE calls these on its own behalf.
 ALTER_FUNCTION_NAMES = """
     sqlite_rename_column sqlite_rename_table sqlite_rename_test sqlite_rename_quotefix
     sqlite_drop_column sqlite_add_constraint sqlite_drop_constraint sqlite_fail
 """
-ALTER_FUNCTIONS = frozenset(ALTER_FUNCTION_NAMES.split())
+WRITING_FUNCTIONS = FUNCTIONS | frozenset(ALTER_FUNCTION_NAMES.split())
 TABLE_FUNCTIONS = frozenset(["json_each", "json_tree"])
 SCHEMA_TABLES = frozenset(
     ["sqlite_master", "sqlite_schema", "sqlite_temp_master", "sqlite_temp_schema"]
@@ -87,7 +69,7 @@ READING = frozenset(
         sqlite3.SQLITE_RECURSIVE,
     ]
 )
-BUILDING = READING | frozenset(
+WRITING = READING | frozenset(
     [
         sqlite3.SQLITE_CREATE_TABLE,
         sqlite3.SQLITE_CREATE_INDEX,
@@ -128,48 +110,7 @@ DATABASE_FAULTS = {
     26: "the file is not an SQLite database",
 }
 INTERRUPTED, TOO_BIG, NOT_AUTHORISED = 9, 18, 23
-
-
-class BadText(bytes):
-    """TEXT whose bytes are not UTF-8."""
-
-
-class Failure(Exception):
-    """A query or a context that ended in anything but rows."""
-
-    def __init__(self, status, message):
-        super().__init__(message)
-        self.status = status
-        self.message = message
-
-
-def limit_process():
-    """Take from this process what no query needs: files, children, memory, core dumps."""
-    if resource is None:
-        return
-    os.umask(0o077)
-    for name, value in [
-        ("RLIMIT_CORE", 0),
-        ("RLIMIT_FSIZE", 0),
-        ("RLIMIT_NPROC", 0),
-        ("RLIMIT_NOFILE", 32),
-        ("RLIMIT_AS", ADDRESS_BYTES),
-    ]:
-        # macOS does not have or enforce all of them.
-        with contextlib.suppress(AttributeError, OSError, ValueError):
-            resource.setrlimit(getattr(resource, name), (value, value))
-
-
-def limit_cpu(seconds):
-    """End this process by the kernel if it computes on after its parent is gone."""
-    if resource is not None:
-        usage = resource.getrusage(resource.RUSAGE_SELF)
-        spent = usage.ru_utime + usage.ru_stime
-        _, hard = resource.getrlimit(resource.RLIMIT_CPU)
-        soft = int(spent + seconds) + 1 + CPU_GRACE
-        if hard != resource.RLIM_INFINITY:
-            soft = min(soft, hard)
-        resource.setrlimit(resource.RLIMIT_CPU, (soft, hard))
+NEEDS_WRITING = (8, 14)  # READONLY and CANTOPEN, where a log must be applied first
 
 
 def built_in_modules():
@@ -179,7 +120,7 @@ def built_in_modules():
     return frozenset(name.lower() for (name,) in names)
 
 
-MODULES = built_in_modules()
+MODULES = built_in_modules()  # of this build of SQLite
 
 
 def decode_text(data):
@@ -211,8 +152,14 @@ def connect(target, *, uri, sql_characters):
     return connection
 
 
-def guard(connection, actions, functions, readable, seconds):
-    """Set the authorizer and the first deadline.
+def set_clock(connection, seconds):
+    """Stop whatever the connection runs at the deadline, as far as SQLite looks at the clock."""
+    deadline = time.monotonic() + seconds
+    connection.set_progress_handler(lambda: time.monotonic() > deadline, PROGRESS_OPCODES)
+
+
+def set_guard(connection, actions, functions, readable):
+    """Set the authorizer.
 
     Args:
         readable: from the names of a table and of its column ("" where none is used) to
@@ -228,7 +175,7 @@ def guard(connection, actions, functions, readable, seconds):
         elif action == sqlite3.SQLITE_READ:
             allowed = readable(str(first).lower(), second)
         elif action == sqlite3.SQLITE_PRAGMA:  # dumps begin with it; it changes nothing here
-            allowed = actions is BUILDING and str(first).lower() == "foreign_keys"
+            allowed = actions is WRITING and str(first).lower() == "foreign_keys"
         else:
             allowed = action in actions
         if allowed:
@@ -240,10 +187,37 @@ def guard(connection, actions, functions, readable, seconds):
         refused.append(f"{name} {subject}" if subject else name)
         return sqlite3.SQLITE_DENY
 
-    deadline = time.monotonic() + seconds
-    connection.set_progress_handler(lambda: time.monotonic() > deadline, PROGRESS_OPCODES)
     connection.set_authorizer(authorize)
     return refused
+
+
+def built_in(table):
+    """Whether a table is one of SQLite's own virtual ones, which no query has a use for."""
+    return (table in MODULES and table not in TABLE_FUNCTIONS) or table.startswith("pragma_")
+
+
+def run_script(connection, script, seconds):
+    """Run what may write.
+
+    Returns how many statements there were.
+
+    Raises:
+        Failure: for the first of them that failed.
+    """
+    ran, refused = [], []
+    try:
+        prepare_table_functions(connection, script)
+        set_clock(connection, seconds)
+        refused = set_guard(connection, WRITING, WRITING_FUNCTIONS, lambda t, _: not built_in(t))
+        connection.set_trace_callback(lambda _: ran.append(None))
+        connection.executescript(script)
+        connection.set_trace_callback(None)
+        if connection.in_transaction:
+            connection.commit()
+    except (sqlite3.Error, sqlite3.Warning, ValueError, MemoryError) as error:
+        raise failure_of(error, refused) from None
+    connection.set_authorizer(None)
+    return len(ran)
 
 
 def failure_of(error, refused):
@@ -284,15 +258,11 @@ class Contexts:
 
     def build(self, script, seconds):
         connection = connect(":memory:", uri=False, sql_characters=CONTEXT_CHARACTERS)
-        refused = guard(connection, BUILDING, FUNCTIONS | ALTER_FUNCTIONS, lambda *_: True, seconds)
         try:
-            connection.executescript(script)
-            connection.commit()
-        except (sqlite3.Error, sqlite3.Warning, ValueError, MemoryError) as error:
+            run_script(connection, script, seconds)
+        except Failure as failure:
             connection.close()
-            failure = failure_of(error, refused)
             raise Failure("context_error", failure.message) from None
-        connection.set_authorizer(None)
         connection.set_progress_handler(None, 0)
         pages = connection.execute("PRAGMA page_count").fetchone()[0]
         page_size = connection.execute("PRAGMA page_size").fetchone()[0]
@@ -302,23 +272,10 @@ class Contexts:
 def file_uri(path):
     """The read-only URI of an SQLite file, whatever characters its path holds.
 
-    SQLite's own message for most of what can be wrong with a file is misleading or late, so it
-    is looked at first. Here and not in the parent: closing a file drops all POSIX locks that
-    the same process holds on it, and the parent may have the database open.
-
     Raises:
         Failure: missing, empty, not SQLite, or not readable without writing beside it.
     """
-    if not os.path.isfile(path):
-        kind = "is a folder, not a file" if os.path.isdir(path) else "does not exist"
-        raise Failure("context_error", f"{path} {kind}; give the path of an SQLite file")
-    try:
-        with open(path, "rb") as file:
-            header = file.read(HEADER_BYTES)
-    except OSError as error:
-        raise Failure("context_error", f"{path} cannot be read: {error.strerror}") from None
-    if not header:
-        raise Failure("context_error", f"{path} is empty: no table was ever written to it")
+    header = header_of(path, HEADER_BYTES)
     if not header.startswith(HEADER_MAGIC) or len(header) < HEADER_BYTES:
         raise Failure("context_error", f"{path} is not an SQLite database")
     # ?, # and % would else end or change the name.
@@ -341,17 +298,27 @@ def log_option(path, header):
         return "&readonly_shm=1"
     raise Failure(
         "context_error",
-        f"{path} has rows in a write-ahead log ({log}) that cannot be read without writing "
-        "beside it; copy both files to another folder and run "
-        "`PRAGMA wal_checkpoint(TRUNCATE)` on the copy",
+        f"{path} has rows in a write-ahead log that cannot be read without writing beside it",
+        recover=True,
     )
 
 
-def open_database(request, contexts):
-    if request["database"] is None:
-        return contexts.copy(request["context"] or "", request["seconds"])
-    uri = file_uri(request["database"])
-    return connect(uri, uri=True, sql_characters=QUERY_CHARACTERS)
+def connect_file(path):
+    """A reading connection to a file of which the schema could be read."""
+    try:
+        connection = connect(file_uri(path), uri=True, sql_characters=QUERY_CHARACTERS)
+        try:
+            connection.execute("SELECT count(*) FROM sqlite_master").fetchall()
+        except BaseException:
+            connection.close()
+            raise
+    except sqlite3.Error as error:
+        failure = failure_of(error, [])
+        log = next((end for end in LOGS if os.path.exists(path + end)), None)
+        primary = (getattr(error, "sqlite_errorcode", 0) or 0) & 0xFF
+        recover = log is not None and primary in NEEDS_WRITING
+        raise Failure("context_error", failure.message, recover=recover) from None
+    return connection
 
 
 def readable_tables(connection):
@@ -363,13 +330,7 @@ def readable_tables(connection):
     """
     names = connection.execute("SELECT name FROM sqlite_master WHERE type IN ('table', 'view')")
     stored = {str(name).lower() for (name,) in names} | SCHEMA_TABLES | TABLE_FUNCTIONS
-
-    def readable(table, column):
-        if table in stored:
-            return True
-        return column == "" and table not in MODULES and not table.startswith("pragma_")
-
-    return readable
+    return lambda table, column: table in stored or (column == "" and not built_in(table))
 
 
 def prepare_table_functions(connection, sql):
@@ -380,99 +341,94 @@ def prepare_table_functions(connection, sql):
             connection.execute(f"SELECT 1 FROM {name}('[]') LIMIT 0")
 
 
-def encode_cell(value):
-    if isinstance(value, bytes):
-        mark = "t" if isinstance(value, BadText) else "b"
-        return [mark, base64.b64encode(value).decode("ascii")]
-    return value
+class Engine:
+    """SQLite for `protocol.serve`."""
 
+    version = sqlite3.sqlite_version
 
-def cell_bytes(value):
-    return CELL_OVERHEAD + (len(value) if isinstance(value, (str, bytes)) else 0)
+    def __init__(self):
+        limit_process(ADDRESS_BYTES)
+        # The heap limit belongs to the whole process and cannot be raised again.
+        first = sqlite3.connect(":memory:")
+        first.execute(f"PRAGMA hard_heap_limit = {HEAP_BYTES}")
+        first.close()
+        self.contexts = Contexts()
 
-
-def fetch(cursor, max_rows):
-    """Rows for the answer, and why there are not more of them (or None)."""
-    rows, size = [], 0
-    for row in cursor:
-        if len(rows) == max_rows:
-            return rows, f"more than {max_rows:,} rows"
-        size += sum(map(cell_bytes, row))
-        if size > RESULT_BYTES:
-            return rows, f"more than {RESULT_BYTES >> 20} MiB of result"
-        rows.append([encode_cell(value) for value in row])
-    return rows, None
-
-
-def run_query(connection, request):
-    """The answer to one query on an open database.
-
-    Raises:
-        Failure: for everything but rows.
-    """
-    refused = []
-    try:
-        connection.execute("PRAGMA query_only = ON")
-        prepare_table_functions(connection, request["sql"])
-        readable = readable_tables(connection)
-        refused = guard(connection, READING, FUNCTIONS, readable, request["seconds"])
-        cursor = connection.execute(request["sql"])
-        if cursor.description is None:
-            raise Failure("no_sql", "there is no statement to run")
-        rows, cut = fetch(cursor, request["max_rows"])
-        return {
-            "status": "too_many_rows" if cut else "ok",
-            "columns": [str(column[0]) for column in cursor.description],
-            "rows": rows,
-            "truncated": cut is not None,
-            "message": cut or "",
-        }
-    except (sqlite3.Error, sqlite3.Warning, ValueError, MemoryError) as error:
-        raise failure_of(error, refused) from None
-
-
-def answer(request, contexts, send):
-    limit_cpu(2 * request["seconds"])
-    connection = None
-    try:
+    def open(self, request):
+        """A fresh connection; for writing, to a copy in memory that nothing else sees."""
         try:
-            connection = open_database(request, contexts)
+            if request["database"] is None:
+                return self.contexts.copy(request["context"] or "", request["seconds"])
+            connection = connect_file(request["database"])
+            if request["do"] != "write":
+                return connection
+            try:
+                fresh = connect(":memory:", uri=False, sql_characters=QUERY_CHARACTERS)
+                connection.backup(fresh)
+            finally:
+                connection.close()
+            return fresh
         except (sqlite3.Error, MemoryError) as error:
             raise Failure("context_error", failure_of(error, []).message) from None
-        send({"phase": "query"})
-        send(run_query(connection, request))
-    except MemoryError:
-        send(failed("memory", "the result needed more memory than it may have"))
-    except Failure as failure:
-        send(failed(failure.status, failure.message))
-    finally:
-        if connection is not None:
-            connection.close()
 
+    def query(self, connection, request, prefix=""):
+        """The rows of one reading statement."""
+        refused = []
+        try:
+            connection.execute("PRAGMA query_only = ON")
+            prepare_table_functions(connection, request["sql"])
+            readable = readable_tables(connection)
+            set_clock(connection, request["seconds"])
+            refused = set_guard(connection, READING, FUNCTIONS, readable)
+            cursor = connection.execute(prefix + request["sql"])
+            if cursor.description is None:
+                raise Failure("no_sql", "there is no statement to run")
+            rows, cut = Allowance(request["max_rows"]).take(cursor)
+            return answered([str(column[0]) for column in cursor.description], rows, cut)
+        except (sqlite3.Error, sqlite3.Warning, ValueError, MemoryError) as error:
+            raise failure_of(error, refused) from None
 
-def failed(status, message):
-    return {"status": status, "columns": [], "rows": [], "truncated": False, "message": message}
+    def explain(self, connection, request):
+        """The rows of the plan, as EXPLAIN QUERY PLAN gives them."""
+        return self.query(connection, request, "EXPLAIN QUERY PLAN ")
 
+    def write(self, connection, request):
+        """The state of a throw-away database after a script."""
+        deadline = time.monotonic() + request["seconds"]
+        if not run_script(connection, request["sql"], request["seconds"]):
+            raise Failure("no_sql", "there is no statement to run")
+        try:
+            connection.execute("PRAGMA query_only = ON")
+            tables = sorted(tables_of(connection), key=lambda table: table["name"])
+            constraints = [constraints_of(connection, table) for table in tables]
+            # A view may compute anything: it is read as a query is, by the same clock.
+            set_clock(connection, max(deadline - time.monotonic(), 0))
+            set_guard(connection, READING, FUNCTIONS, readable_tables(connection))
+        except (sqlite3.Error, ValueError, MemoryError) as error:
+            raise failure_of(error, []) from None
+        state, allowance = [], Allowance(request["max_rows"])
+        for table, listed in zip(tables, constraints, strict=True):
+            rows, cut = self._rows(connection, table, allowance, listed)
+            columns = [column[:2] for column in table["columns"]]
+            state.append(table | {"columns": columns, "rows": rows, "constraints": listed})
+            if cut:
+                break
+        return answered([], [], cut) | {"state": state}
 
-def main():
-    limit_process()
-    source, sink = sys.stdin.buffer, sys.stdout.buffer
+    def _rows(self, connection, table, allowance, constraints):
+        try:
+            return rows_of(connection, table, allowance)
+        except (sqlite3.Error, MemoryError) as error:
+            failure = failure_of(error, [])
+            if table["kind"] == "table" or failure.status in ("timeout", "memory"):
+                raise failure from None
+            constraints.append(f"unreadable: {failure.message}")
+            return [], None
 
-    def send(message):
-        body = json.dumps(message, ensure_ascii=False).encode("utf-8", "replace")
-        sink.write(struct.pack(">I", len(body)) + body)
-        sink.flush()
-
-    # The heap limit belongs to the whole process and cannot be raised again.
-    with sqlite3.connect(":memory:") as first:
-        first.execute(f"PRAGMA hard_heap_limit = {HEAP_BYTES}")
-    first.close()
-    contexts = Contexts()
-    send({"ready": sqlite3.sqlite_version})
-    while len(head := source.read(4)) == 4:
-        body = source.read(struct.unpack(">I", head)[0])
-        answer(json.loads(body), contexts, send)
-
-
-if __name__ == "__main__":
-    main()
+    def schema(self, connection, request):
+        """The tables and views."""
+        set_clock(connection, request["seconds"])
+        try:
+            return answered([], [], None) | {"tables": tables_of(connection)}
+        except (sqlite3.Error, ValueError, MemoryError) as error:
+            raise Failure("context_error", failure_of(error, []).message) from None
