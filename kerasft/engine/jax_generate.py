@@ -115,9 +115,10 @@ class JaxGenerator:
     def run(self, name: str, state: Any, *arguments: Any, **static: Any) -> Any:
         """Call `_NAME` compiled: its first argument is donated, `static` ones are Python values."""
         # Whether the adapter acts is read while tracing; JAX does not see that it changed.
+        # It also knows a traced method again, but not a partial of it.
         key = (name, self._lora.is_active)
         if key not in self._compiled:
-            function = getattr(self, f"_{name}")
+            function = partial(getattr(self, f"_{name}"))
             self._compiled[key] = jax.jit(function, donate_argnums=1, static_argnames=tuple(static))
         values = [variable.value for variable in self._variables]
         return self._compiled[key](values, state, *arguments, **static)

@@ -1,0 +1,259 @@
+"""Sessions on JAX, held against full forward passes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import keras
+import numpy as np
+import pytest
+
+if keras.backend.backend() != "jax":
+    pytest.skip("sessions of the other backend", allow_module_level=True)
+
+import jax
+
+from kerasft.engine import jax_generate
+from kerasft.engine.jax_cache import visible_slots
+from kerasft.engine.jax_generate import JaxGenerator, JaxSession, rounded, rounded_rows
+from kerasft.models.families import FAMILIES
+from tests.engine.tuning import with_lora
+from tests.tiny import VOCABULARY, WINDOW, keras_logits, tiny_causal_lm
+
+pytestmark = pytest.mark.keras
+
+LENGTHS = (3 * WINDOW, 1, WINDOW - 1)
+NEW = 2 * WINDOW
+
+
+class Subject:
+    """A tiny model with an adapter on it, and its generator."""
+
+    def __init__(self, family: str, dtype: str = "float32", *, adapted: bool = True) -> None:
+        self.causal_lm = tiny_causal_lm(family, dtype=dtype)
+        self.lora = with_lora(self.causal_lm, family) if adapted else None
+        self.generator = JaxGenerator(self.causal_lm.backbone, FAMILIES[family], self.lora)
+
+    def next_logits(self, row: list[int]) -> np.ndarray:
+        """Logits after a row, from a full pass; what is right of it is not seen."""
+        padded = np.zeros((1, 64), np.int32)
+        padded[0, : len(row)] = row
+        return keras_logits(self.causal_lm, padded)[0, len(row) - 1]
+
+
+@pytest.fixture(scope="module")
+def gemma3() -> Subject:
+    """Query and key norms, local and global blocks, shared key-value heads."""
+    return Subject("gemma3")
+
+
+def prompts(lengths: tuple[int, ...] = LENGTHS, seed: int = 11) -> list[list[int]]:
+    random = np.random.default_rng(seed)
+    return [[2, *random.integers(4, VOCABULARY, length - 1).tolist()] for length in lengths]
+
+
+def assert_next(subject: Subject, session: JaxSession, rows: list[list[int]]) -> None:
+    expected = np.stack([subject.next_logits(row) for row in rows])
+    found = session.logits()
+    assert found.dtype == np.float32
+    np.testing.assert_allclose(found, expected, atol=2e-4)
+
+
+@contextmanager
+def compilations() -> Iterator[list[str]]:
+    """The names of what JAX compiles, or takes from its cache of compiled programs."""
+    found: list[str] = []
+
+    def listen(event: str, seconds: float, **details: object) -> None:
+        if event.endswith("backend_compile_duration"):
+            found.append(str(details.get("fun_name", "")))
+
+    jax.monitoring.register_event_duration_secs_listener(listen)
+    try:
+        yield found
+    finally:
+        jax.monitoring.unregister_event_duration_listener(listen)
+
+
+@pytest.mark.parametrize("family", list(FAMILIES))
+def test_logits_after_prompts_and_tokens_of_mixed_lengths(family):
+    subject, rows = Subject(family), prompts()
+    session = subject.generator.start(rows, NEW)
+    assert_next(subject, session, rows)
+    random = np.random.default_rng(5)
+    for _ in range(WINDOW + 2):
+        tokens = random.integers(4, VOCABULARY, len(rows))
+        session.advance(tokens)
+        rows = [[*row, int(token)] for row, token in zip(rows, tokens, strict=True)]
+    assert_next(subject, session, rows)
+
+
+def test_a_base_without_an_adapter():
+    subject = Subject("gemma", adapted=False)
+    assert_next(subject, subject.generator.start(prompts(), 1), prompts())
+
+
+def test_the_cache_has_the_type_of_the_base():
+    subject = Subject("gemma3", "bfloat16")
+    session = subject.generator.start(prompts(), 4)
+    found = session.logits()
+    assert {str(each.dtype) for each in jax.tree.leaves(session._state["cache"])} == {"bfloat16"}
+    expected = np.stack([subject.next_logits(row) for row in prompts()])
+    assert np.abs(found - expected).max() < 0.1 * np.abs(expected).max()
+
+
+def test_greedy_is_the_likeliest_token_of_each_step(gemma3):
+    rows = prompts()
+    found = gemma3.generator.start(rows, NEW).greedy(NEW, [])
+    assert found.shape == (3, NEW) and found.dtype == np.int32
+    session = gemma3.generator.start(rows, NEW)
+    for step in range(NEW):
+        logits = session.logits()
+        chosen = logits[np.arange(3), found[:, step]]
+        assert (chosen >= logits.max(axis=-1) - 1e-4).all(), step
+        session.advance(found[:, step])
+
+
+def test_steps_in_parts_are_steps_at_once(gemma3):
+    """Also where logits were asked for between them, which runs the pending tokens."""
+    whole = gemma3.generator.start(prompts(), NEW).greedy(NEW, [])
+    session = gemma3.generator.start(prompts(), NEW)
+    parts = [session.greedy(3, [])]
+    session.logits()
+    parts += [session.greedy(0, []), session.greedy(NEW - 4, [])]
+    assert (session.logits().argmax(axis=-1) == whole[:, -1]).all()
+    parts.append(session.greedy(1, []))
+    np.testing.assert_array_equal(np.concatenate(parts, axis=1), whole)
+
+
+def test_rows_end_with_their_stop_ids_and_the_last_one_ends_the_loop(gemma3):
+    free = gemma3.generator.start(prompts(), NEW).greedy(NEW, [])
+    stops = sorted({int(row[step]) for row, step in zip(free, (2, 5, 9), strict=True)})
+    session = gemma3.generator.start(prompts(), NEW)
+    found = session.greedy(NEW, stops)
+    ends = [int(np.isin(row, stops).argmax()) for row in free]
+    assert found.shape[1] == max(ends) + 1 < NEW
+    for row, whole, end in zip(found, free, ends, strict=True):
+        np.testing.assert_array_equal(row[: end + 1], whole[: end + 1])
+        assert (row[end + 1 :] == -1).all()
+    # Ended rows stay so, whatever stops are asked for later.
+    assert session.greedy(3, []).shape == (3, 0)
+
+
+def test_one_row_that_goes_on_is_not_stopped_by_the_others(gemma3):
+    free = gemma3.generator.start(prompts(), NEW).greedy(NEW, [])
+    stop = next(t for t in free[0] if t not in free[1])
+    session = gemma3.generator.start(prompts(), NEW)
+    found = np.concatenate([session.greedy(NEW // 2, [stop]) for _ in range(2)], axis=1)
+    np.testing.assert_array_equal(found[1], free[1])
+    end = int((free[0] == stop).argmax())
+    assert found[0, end] == stop and (found[0, end + 1 :] == -1).all()
+
+
+def test_top_is_the_sorted_log_softmax(gemma3):
+    session = gemma3.generator.start(prompts(), 1)
+    logits = session.logits().astype(np.float64)
+    tokens, found = session.top(5)
+    assert (tokens.dtype, found.dtype, found.shape) == (np.int32, np.float32, (3, 5))
+    expected = logits - np.log(np.exp(logits).sum(axis=-1, keepdims=True))
+    np.testing.assert_allclose(found, -np.sort(-expected, axis=-1)[:, :5], atol=1e-5)
+    np.testing.assert_allclose(np.take_along_axis(expected, tokens, -1), found, atol=1e-5)
+
+
+@pytest.mark.parametrize("ran", [False, True])
+def test_reordered_rows_go_on_from_their_sources(gemma3, ran):
+    rows = prompts()
+    session = gemma3.generator.start(rows, 8)
+    session.advance(np.array([7, 8, 9]))
+    rows = [[*row, token] for row, token in zip(rows, (7, 8, 9), strict=True)]
+    if ran:
+        session.logits()
+    session.reorder(np.array([2, 2, 0]))
+    rows = [rows[2], rows[2], rows[0]]
+    assert_next(gemma3, session, rows)
+    session.advance(np.array([10, 11, 12]))
+    assert_next(gemma3, session, [[*r, t] for r, t in zip(rows, (10, 11, 12), strict=True)])
+
+
+def test_prompts_filled_in_parts_are_prompts_filled_at_once(gemma3, monkeypatch):
+    rows = prompts((9, 70, 3, 33, 1, 65))
+    whole = gemma3.generator.start(rows, 2)
+    monkeypatch.setattr(jax_generate, "chunk_bytes", lambda: 1)
+    assert gemma3.generator._rows_at_once(8, 128) == 1
+    parts = gemma3.generator.start(rows, 2)
+    np.testing.assert_allclose(parts.logits(), whole.logits(), atol=1e-4)
+
+
+def test_the_adapter_is_switched_off_and_on_between_calls(gemma3):
+    adapted = gemma3.generator.start(prompts(), 1).logits()
+    with gemma3.lora.disabled():
+        session = gemma3.generator.start(prompts(), 1)
+        assert_next(gemma3, session, prompts())
+        assert np.abs(session.logits() - adapted).max() > 0.1
+    np.testing.assert_array_equal(gemma3.generator.start(prompts(), 1).logits(), adapted)
+
+
+def test_a_step_takes_its_cache_over(gemma3):
+    """No second cache is made: what went in is given up for what comes out."""
+    session = gemma3.generator.start(prompts(), NEW)
+    for go_on in (lambda: session.greedy(2, []), session.logits):
+        before = jax.tree.leaves(session._state["cache"])
+        go_on()
+        assert all(each.is_deleted() for each in before)
+
+
+def test_batches_of_like_shape_compile_once(gemma3):
+    """Other prompts, lengths, rows, stop ids and steps, within what they are rounded to."""
+
+    def work(lengths: tuple[int, ...], steps: int, stops: list[int]) -> None:
+        session = gemma3.generator.start(prompts(lengths), NEW)
+        session.greedy(steps, stops)
+        session.reorder(np.arange(len(lengths))[::-1])
+        session.top(2)
+        session.advance(np.full(len(lengths), 5))
+
+    with compilations() as first:
+        work((30, 1, 12, 9), 4, [1])
+    assert first, "the listener heard nothing"
+    with compilations() as again:
+        work((64, 20, 3), NEW - 1, [1, 95])
+        work((2, 2, 2, 2), 1, [])
+    assert not again
+
+
+def test_more_tokens_than_there_is_room_for_are_refused(gemma3):
+    session = gemma3.generator.start(prompts(), 3)
+    with pytest.raises(ValueError, match="room for fewer"):
+        session.greedy(10_000, [])
+    assert session.greedy(3, []).shape == (3, 3)
+
+
+@pytest.mark.parametrize(
+    ("length", "expected"),
+    [(0, 64), (1, 64), (64, 64), (65, 128), (511, 512), (513, 640), (640, 640), (1025, 1280)],
+)
+def test_lengths_are_rounded_to_few(length, expected):
+    assert rounded(length) == expected
+
+
+def test_rounded_lengths_hold_what_is_asked_for_and_little_more():
+    for length in range(256, 9000):
+        assert length <= rounded(length) <= 1.25 * length
+    assert len({rounded(length) for length in range(1, 8193)}) <= 24
+
+
+def test_rows_are_rounded_to_few():
+    assert [rounded_rows(rows) for rows in (1, 2, 3, 5, 8, 9, 64, 65)] == [
+        *(1, 2, 4, 8, 8, 16, 64, 72)
+    ]
+
+
+def test_what_a_token_sees():
+    """Prompt slots 0 to 3, answers from slot 4; a row with 3 tokens below it, and one with 1."""
+    before = np.array([3, 1], np.int32)
+    everything = np.asarray(visible_slots(8, 4, 5, before, None)).astype(int)
+    assert everything.tolist() == [[1, 1, 1, 0, 1, 1, 0, 0], [1, 0, 0, 0, 1, 1, 0, 0]]
+    # Three tokens back, itself included: one of the prompt, whichever slot that is in.
+    window = np.asarray(visible_slots(8, 4, 5, before, 3)).astype(int)
+    assert window.tolist() == [[0, 0, 1, 0, 1, 1, 0, 0], [1, 0, 0, 0, 1, 1, 0, 0]]
