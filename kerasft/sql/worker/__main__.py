@@ -14,4 +14,4 @@ if sys.argv[1] == "sqlite":
 else:
     from duckdb_engine import Engine
 
-    serve(Engine())
+    serve(Engine(sys.argv[2]))
