@@ -5,7 +5,7 @@ of the residual stream and of its own weights, so that one compiled function ser
 block of its kind.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -116,6 +116,10 @@ def lay_out(block: Block) -> dict[str, torch.Tensor]:
     for group, targets in GROUPS.items():
         projections = [block.projections[target] for target in targets]
         matrices = [_matrix(projection) for projection in projections]
+        laid = _joined_already(projections, matrices)
+        if laid is not None:
+            tensors[group] = laid
+            continue
         joined = torch.cat(matrices, dim=1) if len(matrices) > 1 else matrices[0].contiguous()
         offset = 0
         for projection in projections:
@@ -135,6 +139,24 @@ def _matrix(projection: Projection) -> torch.Tensor:
     count = len(projection.output_shape)
     axes = projection.axes[count:] + projection.axes[:count]
     return kernel.permute(axes).reshape(projection.inputs, projection.outputs)
+
+
+def _joined_already(
+    projections: Sequence[Projection], matrices: Sequence[torch.Tensor]
+) -> torch.Tensor | None:
+    """The matrix that holds these side by side, where the variables are views of one.
+
+    So training, scoring and decoding share what the first of them laid out.
+    """
+    columns = sum(matrix.shape[1] for matrix in matrices)
+    address = matrices[0].data_ptr()
+    storages = {projection.kernel.value.untyped_storage().data_ptr() for projection in projections}
+    for matrix in matrices:
+        storages.add(matrix.untyped_storage().data_ptr())
+        if matrix.stride() != (columns, 1) or matrix.data_ptr() != address or len(storages) > 1:
+            return None
+        address += matrix.shape[1] * matrix.element_size()
+    return matrices[0].as_strided((len(matrices[0]), columns), (columns, 1))
 
 
 def adapter_tensors(block: Block) -> dict[str, torch.Tensor]:
@@ -258,8 +280,7 @@ def _linear(
     y = multiplier.product(x, matrix)
     if not adapters:
         return y
-    a = [_a_matrix(adapter, tensors).to(x.dtype) for adapter in adapters]
-    b = torch.cat([_b_matrix(adapter, tensors) for adapter in adapters]).to(x.dtype)
+    a, b = adapter_matrices(adapters, tensors, x.dtype)
     if any(adapter.dropout for adapter in adapters):
         # Each adapter has an input of its own then.
         low = [
@@ -268,6 +289,17 @@ def _linear(
         ]
         return multiplier.added(y, torch.cat(low, dim=1), b)
     return multiplier.added(y, multiplier.trained(x, torch.cat(a, dim=1)), b)
+
+
+def adapter_matrices(
+    adapters: Sequence[Adapter], tensors: Tensors, dtype: torch.dtype
+) -> tuple[list[torch.Tensor], torch.Tensor]:
+    """A of each adapter of a group, (inputs, ranks of it), and their B as one matrix.
+
+    B is (ranks of all, outputs of the group), multiplied by the scales.
+    """
+    a = [_a_matrix(adapter, tensors).to(dtype) for adapter in adapters]
+    return a, torch.cat([_b_matrix(adapter, tensors) for adapter in adapters]).to(dtype)
 
 
 def _a_matrix(adapter: Adapter, tensors: Tensors) -> torch.Tensor:

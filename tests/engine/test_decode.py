@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from kerasft.engine.decode import LENGTH_STEP, Decoder, Sampling, sample
+from kerasft.engine.decode import Decoder, Sampling, sample
 from kerasft.models.families import FAMILIES
 from tests.engine.tuning import with_lora
 from tests.tiny import VOCABULARY, WINDOW, keras_logits, tiny_causal_lm
@@ -15,6 +15,8 @@ from tests.tiny import VOCABULARY, WINDOW, keras_logits, tiny_causal_lm
 pytestmark = pytest.mark.keras
 
 NEW = 2 * WINDOW
+WIDTH = 72
+"""Tokens that rows are filled up to for a full pass."""
 LENGTHS = (3 * WINDOW, 1, WINDOW - 1)
 
 
@@ -47,7 +49,7 @@ def assert_greedy(causal_lm: Any, given: list[list[int]], answers: list[list[int
     One pass over all of it has them all, since a position does not see later ones: for the
     same reason the padding on the right counts for nothing.
     """
-    rows = np.zeros((len(given), LENGTH_STEP + WINDOW), np.int32)
+    rows = np.zeros((len(given), WIDTH), np.int32)
     for row, prompt, answer in zip(rows, given, answers, strict=True):
         row[: len(prompt) + len(answer)] = prompt + answer
     for logits, prompt, answer in zip(keras_logits(causal_lm, rows), given, answers, strict=True):
@@ -82,15 +84,15 @@ def test_the_adapter_is_switched_off_and_on(gemma):
     assert gemma.greedy(given) == adapted
 
 
-def test_prompt_and_answer_may_pass_the_padded_length(gemma):
-    given = prompts((LENGTH_STEP - 3, LENGTH_STEP, LENGTH_STEP + 1))
+def test_prompt_and_answer_may_pass_a_compiled_length(gemma):
+    given = prompts((61, 64, 65))
     answers = gemma.greedy(given, new=6)
     assert [len(answer) for answer in answers] == [6] * 3
     assert_greedy(gemma.causal_lm, given, answers)
 
 
 def test_sequence_logits_are_the_models(gemma):
-    tokens = np.array(prompts((LENGTH_STEP + WINDOW,) * 3), np.int32)
+    tokens = np.array(prompts((WIDTH,) * 3), np.int32)
     found = gemma.decoder.sequence_logits(tokens)
     np.testing.assert_allclose(found, keras_logits(gemma.causal_lm, tokens), atol=1e-5)
     assert found.dtype == np.float32
@@ -144,7 +146,7 @@ def test_the_stream_is_the_result(gemma):
     answers = gemma.greedy(given, stop_ids=[stop], on_tokens=steps.append)
     streamed = [[step[row] for step in steps if step[row] is not None] for row in range(3)]
     assert streamed == answers
-    assert all(step[0] is None for step in steps[: LENGTHS[0] - 1])
+    assert all(token is not None for token in steps[0]), "a row waits for another's prompt"
 
 
 def test_it_ends_when_every_row_has_ended(gemma):
