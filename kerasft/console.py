@@ -2,7 +2,7 @@
 
 import contextlib
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Protocol
 
 from rich.console import Console
@@ -25,6 +25,11 @@ class Reporter(Protocol):
     def working(self, what: str) -> contextlib.AbstractContextManager[None]:
         """Around a piece of work that has no steps."""
 
+    def counting(
+        self, what: str, total: int
+    ) -> contextlib.AbstractContextManager[Callable[[int], None]]:
+        """Around a piece of work on `total` things; gives what is told how many are done."""
+
     def training(self, steps: int, done: int) -> contextlib.AbstractContextManager[None]:
         """Around the steps of a run."""
 
@@ -43,6 +48,11 @@ class SilentReporter:
 
     def working(self, what: str) -> contextlib.AbstractContextManager[None]:
         return contextlib.nullcontext()
+
+    def counting(
+        self, what: str, total: int
+    ) -> contextlib.AbstractContextManager[Callable[[int], None]]:
+        return contextlib.nullcontext(lambda done: None)
 
     def training(self, steps: int, done: int) -> contextlib.AbstractContextManager[None]:
         return contextlib.nullcontext()
@@ -73,6 +83,35 @@ class RichReporter:
         with self._console.status(what) if self._console.is_terminal else contextlib.nullcontext():
             yield
         self._console.print(f"{what}: {time.monotonic() - began:.1f} s", highlight=False)
+
+    @contextlib.contextmanager
+    def counting(self, what: str, total: int) -> Iterator[Callable[[int], None]]:
+        began = time.monotonic()
+        if self._console.is_terminal:
+            bar = Progress(
+                TextColumn("{task.description}"),
+                BarColumn(),
+                MofNCompleteColumn(),
+                TimeElapsedColumn(),
+                TimeRemainingColumn(),
+                console=self._console,
+                transient=True,
+            )
+            task = bar.add_task(what, total=total)
+            with bar:
+                yield lambda done: bar.update(task, completed=done)
+        else:
+            printed = began
+
+            def tell(done: int) -> None:
+                nonlocal printed
+                if time.monotonic() - printed >= LINE_SECONDS:
+                    printed = time.monotonic()
+                    self._console.print(f"{what}: {done} of {total}", highlight=False)
+
+            yield tell
+        took = time.monotonic() - began
+        self._console.print(f"{what}: {total} in {took:.1f} s", highlight=False)
 
     @contextlib.contextmanager
     def training(self, steps: int, done: int) -> Iterator[None]:

@@ -60,7 +60,7 @@ def test_a_file_of_rows_is_scored_the_same_twice(tiny_run, tmp_path):
     file = write_rows(tmp_path / "mine.jsonl", say_rows(5))
     first = kerasft.evaluate(source.path, data=file, limit=2, out=tmp_path / "one")
     again = kerasft.evaluate(source.path, data=file, limit=2)
-    assert first["rows"] == 2 and first["data"]["which"] == "all rows"
+    assert first["rows"] == 2 and first["data"]["which"] == "all rows, the first 2"
     name = "mine.predictions.jsonl"
     assert (tmp_path / "one" / name).read_bytes() == (source.eval / name).read_bytes()
     assert first["tuned"] == again["tuned"]

@@ -1,22 +1,53 @@
 """`kerasft eval`: scores of a run, with those of its base beside them."""
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import click
 
 from kerasft.cli.options import backend_option, json_option, recipe_option, set_option
-from kerasft.cli.output import console, number, print_json, table
+from kerasft.cli.output import console, print_json
 
 
 @click.command("eval")
 @click.argument("target", metavar="RUN_OR_MODEL")
 @recipe_option(required=False, help="Prompt, rows and task for a bare model; a run has its own.")
 @click.option("--data", metavar="FILE", help="Rows to score instead of the recipe's held-out ones.")
+@click.option(
+    "--db",
+    metavar="FILE",
+    help="SQLite or DuckDB file that all of --data (question and sql, JSONL) is about.",
+)
 @click.option("--split", help="Split of --data, or of the recipe's source.")
 @click.option("--limit", type=click.IntRange(min=0), help="Rows at the most; 0 for all.")
-@click.option("--base", is_flag=True, help="Score the untouched base on the same rows too.")
+@click.option(
+    "--base", is_flag=True, help="Score the untouched base on the same rows, and compare."
+)
+@click.option(
+    "--perplexity/--no-perplexity",
+    default=True,
+    help="Of the rows' own answers, too (on by default).",
+)
+@click.option(
+    "--forgetting",
+    metavar="RECIPE|FILE",
+    help="Perplexity of base and tuned on rows of another task: a recipe's held-out ones, or a "
+    "file's.",
+)
+@click.option(
+    "--retry",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Where an answer is no valid SQL, try the candidates of a beam of width N; scored apart.",
+)
+@click.option("--judge", metavar="URL", help="OpenAI-compatible endpoint that grades the answers.")
+@click.option("--judge-model", metavar="NAME", help="The model there.")
+@click.option(
+    "--judge-prices",
+    type=click.FloatRange(min=0),
+    nargs=2,
+    metavar="PROMPT COMPLETION",
+    help="What a million tokens of each cost, for the sum.",
+)
 @click.option("--out", type=click.Path(path_type=Path), help="Folder of the results (RUN/eval).")
 @set_option
 @backend_option
@@ -25,9 +56,16 @@ def evaluate(
     target: str,
     recipe: str | None,
     data: str | None,
+    db: str | None,
     split: str | None,
     limit: int | None,
     base: bool,
+    perplexity: bool,
+    forgetting: str | None,
+    retry: int | None,
+    judge: str | None,
+    judge_model: str | None,
+    judge_prices: tuple[float, float] | None,
     out: Path | None,
     overrides: tuple[str, ...],
     backend: str | None,
@@ -35,8 +73,12 @@ def evaluate(
 ) -> None:
     """Score a run on the rows it held back, or a bare model with a recipe's prompt.
 
+    Stopped with Ctrl-C, the same command goes on where it was.
+
     \b
     kerasft eval runs/sql-… --base
+    kerasft eval runs/sql-… --data questions.jsonl --db shop.sqlite --retry 4
+    kerasft eval runs/sql-… --forgetting dolly
     kerasft eval gemma3-270m --recipe sql --limit 50 --out scores
     """
     from kerasft.console import RichReporter
@@ -46,9 +88,16 @@ def evaluate(
         target,
         recipe=recipe,
         data=data,
+        db=db,
         split=split,
         limit=limit,
         base=base,
+        perplexity=perplexity,
+        forgetting=forgetting,
+        retry=retry or 0,
+        judge=judge,
+        judge_model=judge_model,
+        judge_prices=judge_prices,
         out=out,
         backend=backend,
         settings=overrides,
@@ -57,30 +106,10 @@ def evaluate(
     if as_json:
         print_json({key: value for key, value in results.items() if key != "predictions"})
         return
-    contenders = [name for name in ("base", "tuned") if name in results]
-    metrics = {key: None for name in contenders for key in results[name]}
-    rows = [
-        [metric.replace("_", " "), *(cell(results[name].get(metric)) for name in contenders)]
-        for metric in metrics
-        if metric != "by_difficulty"
-    ]
-    out_console = console()
-    out_console.print(table(f"{results['rows']} rows", ["", *contenders], rows))
+    from kerasft.cli.scores import tables
+
+    shown = console()
+    for each in tables(results):
+        shown.print(each)
     for file in results["files"]:
         click.echo(file)
-
-
-def cell(value: Any) -> str:
-    """A metric for a table: a rate or a mean with its 95 % interval, counts, or a number."""
-    if not isinstance(value, Mapping):
-        return number(value) if value is None or isinstance(value, (int, float)) else str(value)
-    if "rate" in value:
-        if value["rate"] is None:
-            return "– (no row to judge)"
-        low, high = value["low"], value["high"]
-        return f"{value['rate']:.1%} ({low:.1%} to {high:.1%}), {value['count']} of {value['of']}"
-    if "mean" in value:
-        if value["mean"] is None:
-            return "–"
-        return f"{value['mean']:.3g} ({value['low']:.3g} to {value['high']:.3g})"
-    return ", ".join(f"{name} {cell(count)}" for name, count in value.items())

@@ -37,5 +37,16 @@ COLUMNS: Mapping[str, Mapping[str, Column]] = {
 ANSWERS = ("sql", "response")
 """Columns that hold what is learned; the others make the prompt."""
 
-EXTRAS = ("difficulty", "db_id", "sql_complexity", "category", "domain", "generated")
-"""Columns that are kept as they are where a source has them, to group scores by."""
+EXTRAS = (
+    "difficulty",
+    "db_id",
+    "sql_complexity",
+    "task_type",
+    "sql_task_type",
+    "category",
+    "domain",
+    "generated",
+    "database",
+)
+"""Columns that are kept as they are where a source has them: to group scores by, and the file
+that a row's SQL runs on."""

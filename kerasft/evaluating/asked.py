@@ -1,0 +1,93 @@
+"""What an evaluation is asked for."""
+
+import json
+import shlex
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from kerasft.errors import KerasftError, collected
+from kerasft.recipe import Overrides, Recipe
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What an evaluation was asked for; the arguments of `evaluate`."""
+
+    run_or_model: str
+    recipe: str | Recipe | None
+    data: str | None
+    db: str | None
+    split: str | None
+    limit: int | None
+    base: bool
+    perplexity: bool
+    forgetting: str | None
+    retry: int
+    judge: str | None
+    judge_model: str | None
+    judge_prices: tuple[float, float] | None
+    out: str | None
+    backend: str | None
+    settings: Overrides
+
+    def command(self) -> str:
+        """The command line that asks for the same."""
+        named = {
+            "--recipe": self.recipe if isinstance(self.recipe, str) else None,
+            "--data": self.data,
+            "--db": self.db,
+            "--split": self.split,
+            "--limit": self.limit,
+            "--forgetting": self.forgetting,
+            "--retry": self.retry or None,
+            "--judge": self.judge,
+            "--judge-model": self.judge_model,
+            "--out": self.out,
+            "--backend": self.backend,
+        }
+        words = ["kerasft", "eval", self.run_or_model]
+        for name, value in named.items():
+            words += [] if value is None else [name, str(value)]
+        if self.judge_prices is not None:
+            words += ["--judge-prices", *map(str, self.judge_prices)]
+        words += ["--base"] if self.base else []
+        words += [] if self.perplexity else ["--no-perplexity"]
+        pairs = self.settings
+        if isinstance(pairs, Mapping):
+            pairs = [f"{name}={json.dumps(value)}" for name, value in pairs.items()]
+        for text in pairs:
+            words += ["--set", text]
+        return shlex.join(words)
+
+
+def check(wanted: Asked, task: str, *, is_a_run: bool) -> None:
+    """See that what was asked for goes together.
+
+    Args:
+        wanted: what was asked for.
+        task: of the rows.
+        is_a_run: whether a run is scored, and not a bare model.
+
+    Raises:
+        KerasftError: all faults at once.
+    """
+    faults = []
+    if not is_a_run and wanted.out is None:
+        faults.append(f"{wanted.run_or_model} is no run; say with --out where the results go")
+    if not is_a_run and wanted.forgetting is not None:
+        faults.append("--forgetting compares a tuned model with its base: give a run")
+    if wanted.db is not None and wanted.data is None:
+        faults.append("--db needs --data: a JSONL file of question and sql about that database")
+    if wanted.db is not None and task != "text_to_sql":
+        faults.append(f"--db is for text_to_sql, and the task is {task}")
+    if wanted.retry and task != "text_to_sql":
+        faults.append(f"--retry tries SQL again, and the task is {task}")
+    if wanted.retry < 0:
+        faults.append(f"--retry is the width of a beam, 1 or more, not {wanted.retry}")
+    if (wanted.judge is None) != (wanted.judge_model is None):
+        faults.append("--judge URL and --judge-model NAME go together")
+    if wanted.judge_prices is not None and wanted.judge is None:
+        faults.append("--judge-prices needs --judge")
+    if faults:
+        alone = len(faults) == 1
+        raise KerasftError(faults[0] if alone else collected("this cannot be evaluated", faults))
