@@ -9,6 +9,7 @@ from typing import Any
 
 from kerasft.bench import processes
 from kerasft.bench.contenders import CONTENDERS, DEFAULT, Contender
+from kerasft.bench.decoding import DecodeWork
 from kerasft.bench.floor import step_flops
 from kerasft.bench.shapes import Shape, shape_of
 from kerasft.bench.work import Work, random_examples, supervised_tokens, write_examples
@@ -70,15 +71,14 @@ def bench(request: Request, out: Path, reporter: Reporter | None = None) -> dict
     with tempfile.TemporaryDirectory(prefix="kerasft-bench-") as name:
         folder = Path(name)
         with reporter.working("Looking at the device"):
-            device = _device(request.dtype, folder, logs)
+            device = measured_device(request.dtype, folder, logs)
         work, examples = _prepared(request, device["dtype"], reporter)
         write_examples(folder / "rows.npz", examples)
         record = _record(request, work, device, examples)
-        work.write(folder / "work.json")
         folders: dict[str, processes.Ended] = {}
         for contender in (CONTENDERS[name] for name in request.contenders):
             with reporter.working(contender.title):
-                entry = _measured(contender, work, folder, logs, request.timeout, folders)
+                entry = run_contender(contender, work, folder, logs, request.timeout, folders)
             record["contenders"].append(_judged(entry, record))
             write_json(out / "bench.json", record)
     if not any(entry["status"] == "ok" for entry in record["contenders"]):
@@ -87,7 +87,12 @@ def bench(request: Request, out: Path, reporter: Reporter | None = None) -> dict
     return read_json(out / "bench.json")
 
 
-def _device(dtype: str, folder: Path, logs: Path) -> Mapping[str, Any]:
+def measured_device(dtype: str, folder: Path, logs: Path) -> Mapping[str, Any]:
+    """What `bench.device.measure` says, from a process of its own.
+
+    Raises:
+        KerasftError: it cannot be measured.
+    """
     (folder / "device-request.json").write_text(json.dumps({"dtype": dtype}), "utf-8")
     ended = processes.run_worker("device", folder, logs / "device.log", timeout=300)
     if ended.status != "ok":
@@ -109,7 +114,7 @@ def _prepared(request: Request, dtype: str, reporter: Reporter) -> tuple[Work, l
     recipe = _overridden(recipe, settings)
     examples = prepare(recipe, reporter).train.examples
     preset = None if request.shape else recipe.model.preset
-    shape = shape_of(request.shape) if request.shape else _shape_of_preset(recipe.model.preset)
+    shape = shape_of(request.shape) if request.shape else shape_of_preset(recipe.model.preset)
     work = Work(
         family=shape.family,
         config=dict(shape.config),
@@ -138,7 +143,7 @@ def _overridden(recipe: Recipe, settings: Mapping[str, Any]) -> Recipe:
 
 def _of_random_rows(request: Request, dtype: str) -> tuple[Work, list[Example]]:
     if request.preset is not None:
-        shape = _shape_of_preset(request.preset)
+        shape = shape_of_preset(request.preset)
     else:
         shape = shape_of(request.shape or "gemma-2b")
     length = request.length or 512
@@ -164,7 +169,12 @@ def _of_random_rows(request: Request, dtype: str) -> tuple[Work, list[Example]]:
     return work, random_examples(vocabulary, rows, length, request.supervised)
 
 
-def _shape_of_preset(preset: str) -> Shape:
+def shape_of_preset(preset: str) -> Shape:
+    """The sizes of real weights, without them.
+
+    Raises:
+        ModelError: only a download would tell.
+    """
     described = describe_base(preset)
     if described.family is None or described.config is None:
         raise ModelError(
@@ -214,23 +224,33 @@ def _record(
     }
 
 
-def _measured(
+def run_contender(
     contender: Contender,
-    work: Work,
+    work: Work | DecodeWork,
     folder: Path,
     logs: Path,
     timeout: float,
     folders: dict[str, processes.Ended],
+    prefix: str = "",
 ) -> dict[str, Any]:
-    """Run one contender; its numbers, or why there are none."""
+    """Run one contender; its numbers, or why there are none.
+
+    Args:
+        folder: has the rows or prompts; the work is written beside them.
+        logs: gets the contender's output.
+        timeout: seconds.
+        folders: the Hugging Face folder of the work, once a contender needed it.
+        prefix: of the names of the tasks.
+    """
     entry = {"name": contender.name, "title": contender.title}
     if contender.missing:
         names = ", ".join(contender.missing)
         return {**entry, "status": "not installed", "reason": f"{names} not installed"}
     if contender.folder == "always" or (contender.folder == "real" and work.preset is not None):
         if "weights" not in folders:
+            work.write(folder / "work.json")
             folders["weights"] = processes.run_worker(
-                "weights", folder, logs / "weights.log", timeout
+                f"{prefix}weights", folder, logs / "weights.log", timeout
             )
         made = folders["weights"]
         if made.status != "ok":
@@ -238,7 +258,9 @@ def _measured(
             return {**entry, "status": "failed", "reason": reason}
         work = replace(work, folder=made.result["folder"])
     work.write(folder / "work.json")
-    ended = processes.run_worker(contender.name, folder, logs / f"{contender.name}.log", timeout)
+    ended = processes.run_worker(
+        prefix + contender.name, folder, logs / f"{contender.name}.log", timeout
+    )
     return {**entry, "status": ended.status, "reason": ended.reason, **ended.result}
 
 

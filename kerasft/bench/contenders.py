@@ -12,7 +12,7 @@ class Contender:
     Attributes:
         name: on the command line and in the table.
         title: what it is, in words.
-        module: under `kerasft.bench`; its `run(work, examples, variant)` measures.
+        module: under `kerasft.bench`; its `run(work, rows, variant)` measures.
         variant: which of the module's contenders it is.
         needs: packages beside the dependencies.
         folder: whether it reads weights from a Hugging Face folder: `always`, or for
@@ -55,3 +55,27 @@ CONTENDERS: Mapping[str, Contender] = {
 
 DEFAULT = tuple(name for name in CONTENDERS if name != "trl-flex")
 """Without the variant of one that is there already."""
+
+DECODE = "decode-"
+"""How the names of the tasks of `DECODERS` begin."""
+
+DECODERS: Mapping[str, Contender] = {
+    contender.name: contender
+    for contender in (
+        Contender("kerasft-torch", "kerasft on torch", "kerasft_decoder", "torch"),
+        Contender("kerasft-jax", "kerasft on JAX", "kerasft_decoder", "jax"),
+        Contender("hf", "transformers", "hf_decoder", "dynamic", ("transformers",), "real"),
+        Contender(
+            "hf-static",
+            "transformers, static cache",
+            "hf_decoder",
+            "static",
+            ("transformers",),
+            "real",
+        ),
+    )
+}
+"""Who takes part in `bench decode`."""
+
+DECODE_PEERS = ("hf", "hf-static")
+"""Those of them that are not ours."""

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from kerasft import backend
+from kerasft.bench.decoding import DecodeWork
 from kerasft.bench.work import SEED, Work
 
 
@@ -24,11 +25,30 @@ def write_folder(work: Work, folder: Path) -> dict[str, Any]:
         random_model(hf_config(work), work.dtype, SEED).save_pretrained(folder)
         placeholder_tokenizer().save_pretrained(folder)
     else:
-        _write_preset(work, folder)
+        backend.select("torch")
+        _write_preset(work.preset, work.dtype, folder)
     return {"folder": str(folder)}
 
 
-def hf_config(work: Work) -> dict[str, Any]:
+def write_decode_folder(work: DecodeWork, folder: Path) -> dict[str, Any]:
+    """Write the real weights of a work, with its adapter merged into them where it has one.
+
+    Returns:
+        `folder`.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    backend.select("torch")
+    if work.adapter is None:
+        _write_preset(str(work.preset), work.dtype, folder)
+    else:
+        from kerasft.engine.loaded import with_adapter
+        from kerasft.export.hf import write_hf
+
+        write_hf(with_adapter(Path(work.adapter), dtype=work.dtype), folder)
+    return {"folder": str(folder)}
+
+
+def hf_config(work: Work | DecodeWork) -> dict[str, Any]:
     """config.json of a shape; its special tokens are those of `placeholder_tokenizer`."""
     return work.table.hf_config(work.config, dtype=work.dtype, bos_id=2, eos_ids=[1], pad_id=0)
 
@@ -50,14 +70,13 @@ class _Untrained:
         return None
 
 
-def _write_preset(work: Work, folder: Path) -> None:
-    backend.select("torch")
+def _write_preset(preset: str, dtype: str, folder: Path) -> None:
     from kerasft.data.prompts import template_for
     from kerasft.export.hf import write_hf
     from kerasft.models.sources import load_base
     from kerasft.recipe import PromptSettings
 
-    base = load_base(str(work.preset), dtype=work.dtype)
+    base = load_base(preset, dtype=dtype)
     template = template_for(PromptSettings(template="instruction"), "instruct")
     view = _Untrained(
         base.causal_lm,

@@ -5,32 +5,18 @@ from pathlib import Path
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
+from kerasft.cli.bench_decode import decode
+from kerasft.cli.bench_types import Names, Shape, check_names
 from kerasft.cli.options import json_option, recipe_option, set_option
 from kerasft.cli.output import console, number, print_json, printable, table
 from kerasft.recipe import TARGETS, as_settings
 
-SHAPES = ("gemma-2b", "gemma2-2b", "gemma3-270m", "gemma3-1b", "llama3.1-8b")
-_HIDDEN_SHAPE = "tiny"
-"""For tests; works and is not named."""
 
-
-class _Names(click.ParamType):
-    """Names with commas between them."""
-
-    name = "NAME,…"
-
-    def convert(self, value: Any, param: Any, ctx: Any) -> tuple[str, ...]:
-        return value if isinstance(value, tuple) else tuple(filter(None, value.split(",")))
-
-
-class _Shape(click.Choice):
-    def convert(self, value: Any, param: Any, ctx: Any) -> str:
-        return value if value == _HIDDEN_SHAPE else super().convert(value, param, ctx)
-
-
-@click.command()
-@click.option("--shape", type=_Shape(SHAPES), help="Random weights of this shape (gemma-2b).")
+@click.group(invoke_without_command=True)
+@click.pass_context
+@click.option("--shape", type=Shape(), help="Random weights of this shape (gemma-2b).")
 @click.option("--preset", metavar="PRESET", help="Real weights instead.")
 @recipe_option(
     required=False,
@@ -39,12 +25,12 @@ class _Shape(click.Choice):
 @set_option
 @click.option(
     "--contenders",
-    type=_Names(),
+    type=Names(),
     help="Who takes part, with commas: kerasft-torch, kerasft-jax, keras-torch, keras-jax, hf, "
     "hf-compiled, trl, unsloth (all of these where not given), trl-flex.",
 )
 @click.option("--rank", type=click.IntRange(1), help="Rank of the adapter (4); alpha is the same.")
-@click.option("--targets", type=_Names(), help="Layers with an adapter (query,value).")
+@click.option("--targets", type=Names(), help="Layers with an adapter (query,value).")
 @click.option(
     "--layout", type=click.Choice(("keras", "peft")), help="Layout of kerasft's adapter (keras)."
 )
@@ -103,6 +89,7 @@ class _Shape(click.Choice):
 )
 @json_option
 def bench(
+    context: click.Context,
     shape: str | None,
     preset: str | None,
     recipe: str | None,
@@ -120,11 +107,15 @@ def bench(
     kerasft bench --contenders kerasft-torch,kerasft-jax,hf
     kerasft bench --shape gemma3-1b --supervised 0.2 --remat block
     kerasft bench --recipe sql --steps 0
+    kerasft bench decode --help
 
     Every contender trains the same adapter on the same rows, in a process of its own. The
     median is that of steps with one synchronisation each; the rates are those of as many
     steps (or of an epoch) with one synchronisation at their end.
     """
+    if context.invoked_subcommand is not None:
+        _check_no_options(context)
+        return
     _check(shape, preset, recipe, overrides, contenders, targets, numbers["steps"])
     from kerasft.bench.comparison import Request, bench
     from kerasft.bench.contenders import DEFAULT
@@ -167,16 +158,24 @@ def _check(
         raise click.UsageError("--set changes a recipe's settings: give --recipe too.")
     if steps == 0 and not recipe:
         raise click.UsageError("--steps 0 is an epoch of a recipe's rows: give --recipe too.")
-    for names, known, option in (
-        (contenders or (), CONTENDERS, "--contenders"),
-        (targets or (), TARGETS, "--targets"),
-    ):
-        unknown = [name for name in names if name not in known]
-        if unknown:
-            raise click.UsageError(
-                f"{option}: {', '.join(unknown)} not known; there are {', '.join(known)}."
-            )
+    check_names(contenders, CONTENDERS, "--contenders")
+    check_names(targets, TARGETS, "--targets")
 
+
+def _check_no_options(context: click.Context) -> None:
+    """Refuse options of the training step before the name of a command."""
+    given = [
+        f"--{name.replace('_', '-')}"
+        for name in context.params
+        if context.get_parameter_source(name) is ParameterSource.COMMANDLINE
+    ]
+    if given:
+        raise click.UsageError(
+            f"{', '.join(given)}: options of `bench {context.invoked_subcommand}` stand after it."
+        )
+
+
+bench.add_command(decode)
 
 COLUMNS = (
     "",

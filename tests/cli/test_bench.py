@@ -9,7 +9,7 @@ import pytest
 from kerasft.bench import comparison
 from kerasft.bench.comparison import Request
 from kerasft.bench.shapes import SHAPES
-from kerasft.cli import bench as command
+from kerasft.cli.bench_types import SHAPES as NAMED
 from kerasft.cli.main import run
 
 RECORD: dict[str, Any] = {
@@ -122,4 +122,4 @@ def test_wrong_usage_is_told(
 
 
 def test_the_shapes_of_the_help_are_those_that_there_are() -> None:
-    assert tuple(SHAPES) == command.SHAPES
+    assert tuple(SHAPES) == NAMED
