@@ -6,8 +6,11 @@ from pathlib import Path
 from typing import Any
 
 from kerasft.errors import SqlError
+from kerasft.sql.contexts import Script, runnable_context
 from kerasft.sql.engine import Engine, engine_of
 from kerasft.sql.sandbox import Outcome, Sandbox
+
+SECONDS = 5.0
 
 
 class RowDatabase:
@@ -15,7 +18,8 @@ class RowDatabase:
 
     Attributes:
         engine: whose SQL it takes.
-        skipped: how many statements of the row's context could not be brought to SQLite.
+        skipped: how many statements, and parts of them, of the row's context have no
+            counterpart in SQLite, so that the database lacks what they say.
     """
 
     def __init__(
@@ -26,19 +30,27 @@ class RowDatabase:
         context: str | None = None,
         path: Path | None = None,
         skipped: int = 0,
+        seconds: float = SECONDS,
     ) -> None:
         self.engine = engine
         self.skipped = skipped
         self._sandbox = sandbox
         self._context = context
         self._path = path
+        self._seconds = seconds
         self._outcomes: dict[tuple[str, bool], Outcome] = {}
 
     def run(self, sql: str, *, writes: bool = False) -> Outcome:
         """The outcome of `sql` on a fresh database; with `writes`, on a copy that it may change."""
         key = (sql, writes)
         if key not in self._outcomes:
-            self._outcomes[key] = self._sandbox.run(sql, context=self._context, database=self._path)
+            self._outcomes[key] = self._sandbox.run(
+                sql,
+                context=self._context,
+                database=self._path,
+                seconds=self._seconds,
+                writes=writes,
+            )
         return self._outcomes[key]
 
 
@@ -56,11 +68,17 @@ class MissingDatabase:
 
 
 class Databases:
-    """Gives each row its database; a context manager that ends the SQL workers it started."""
+    """Gives each row its database; a context manager that ends the SQL workers it started.
 
-    def __init__(self) -> None:
+    Args:
+        seconds: for each statement, and as much again for building a context.
+    """
+
+    def __init__(self, seconds: float = SECONDS) -> None:
+        self._seconds = seconds
         self._stack = ExitStack()
         self._sandboxes: dict[Engine, Sandbox] = {}
+        self._scripts: dict[str, Script] = {}
         self._engines: dict[Path, Engine | SqlError] = {}
 
     def __enter__(self) -> "Databases":
@@ -78,7 +96,20 @@ class Databases:
         """
         if row.get("database"):
             return self._file(Path(row["database"]).expanduser().absolute())
-        return RowDatabase(self._sandbox("sqlite"), "sqlite", context=row["context"] or "")
+        return self._built(row["context"] or "")
+
+    def _built(self, context: str) -> RowDatabase:
+        sandbox = self._sandbox("sqlite")
+        if context not in self._scripts:
+            self._scripts[context] = runnable_context(context, sandbox)
+        script = self._scripts[context]
+        return RowDatabase(
+            sandbox,
+            "sqlite",
+            context=script.text,
+            skipped=len(script.skipped),
+            seconds=self._seconds,
+        )
 
     def _file(self, path: Path) -> RowDatabase | MissingDatabase:
         if path not in self._engines:
@@ -89,9 +120,9 @@ class Databases:
         engine = self._engines[path]
         if isinstance(engine, SqlError):
             return MissingDatabase(str(engine))
-        return RowDatabase(self._sandbox(engine), engine, path=path)
+        return RowDatabase(self._sandbox(engine), engine, path=path, seconds=self._seconds)
 
     def _sandbox(self, engine: Engine) -> Sandbox:
         if engine not in self._sandboxes:
-            self._sandboxes[engine] = self._stack.enter_context(Sandbox())
+            self._sandboxes[engine] = self._stack.enter_context(Sandbox(engine))
         return self._sandboxes[engine]

@@ -12,14 +12,16 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from kerasft.sql.contexts import sqlite_query
 from kerasft.sql.modes import MODES, Gold
 from kerasft.sql.normalize import extract_sql, normalize, order_keys_query
 from kerasft.sql.results import Verdict, equal_results
 from kerasft.sql.sandbox import Outcome
 from kerasft.sql.statements import extract_script, fault_kind, is_script, statement_kind
+from kerasft.sql.states import states_equal
 from kerasft.tasks.groups import by_group
 from kerasft.tasks.intervals import proportion
-from kerasft.tasks.row_databases import Databases, RowDatabase
+from kerasft.tasks.row_databases import Databases, MissingDatabase, RowDatabase
 
 COLUMNS = ("question", "context", "sql")
 OPTIONAL_COLUMNS = ("difficulty", "task_type", "database")
@@ -35,6 +37,7 @@ PAIRED = (
 )
 GROUPS = ("difficulty", "task_type")
 
+AnyDatabase = RowDatabase | MissingDatabase
 NOTHING = "SELECT 1"  # leaves the database as it is
 BAG = "bag-1"  # the mode of `execution_match`
 COMPILED = ("ok", "too_many_rows", "timeout", "memory")
@@ -69,9 +72,11 @@ class Judgement:
         gold_status: the status of the gold SQL (`kerasft.sql.sandbox.Outcome`).
         gold_empty: the gold query gives a result without rows, or the gold statement changes
             nothing: many wrong answers match that.
+        gold_translated: the gold SQL runs in SQLite only as translated from another dialect; the
+            predicted SQL of such a row is translated too where it does not run as it is.
         permuted_columns: wrong rows, but right with the columns in another order.
-        context_skipped: statements of the row's context that could not be brought to SQLite, so
-            that the database lacks what they make.
+        context_skipped: what the row's context says and SQLite has no counterpart of, in
+            statements and parts of them.
         message: what the engine said of the gold SQL if that failed, else of the predicted one, or
             in what the databases differ.
         difficulty: the row's own (`difficulty`, or gretel's `sql_complexity`), if it has one.
@@ -89,6 +94,7 @@ class Judgement:
     status: str
     gold_status: str
     gold_empty: bool
+    gold_translated: bool
     permuted_columns: bool
     context_skipped: int
     message: str
@@ -140,9 +146,15 @@ def score(
 def _judge(row: Mapping[str, Any], answer: str, databases: Databases) -> Judgement:
     gold_sql = row["sql"]
     kind = statement_kind(gold_sql)
+    writes = kind != "read"
     predicted_sql = (extract_script if is_script(gold_sql) else extract_sql)(answer)
     database = databases.of(row)
-    execution = _reading(gold_sql, predicted_sql, database)
+    gold_run = _runnable(gold_sql, database, writes=writes)
+    predicted_run = predicted_sql
+    if predicted_sql is not None and gold_run != gold_sql:
+        # The row speaks another dialect than SQLite's, and so may the answer.
+        predicted_run = _runnable(predicted_sql, database, writes=writes)
+    execution = (_writing if writes else _reading)(gold_run, predicted_run, database)
     gold, predicted = execution.gold, execution.predicted
     no_database = "context_error" in (gold.status, predicted.status)
     judged = gold.status == "ok" and not no_database
@@ -159,6 +171,7 @@ def _judge(row: Mapping[str, Any], answer: str, databases: Databases) -> Judgeme
         status="context_error" if no_database else _status(execution),
         gold_status=gold.status,
         gold_empty=judged and execution.gold_empty,
+        gold_translated=gold_run != gold_sql,
         permuted_columns=execution.permuted_columns,
         context_skipped=database.skipped,
         message=gold.message if gold.status != "ok" else predicted.message or execution.note,
@@ -167,7 +180,15 @@ def _judge(row: Mapping[str, Any], answer: str, databases: Databases) -> Judgeme
     )
 
 
-def _reading(gold_sql: str, predicted_sql: str | None, database: RowDatabase) -> _Execution:
+def _runnable(sql: str, database: AnyDatabase, *, writes: bool) -> str:
+    """The SQL itself, or its translation to SQLite where only that runs."""
+    if database.engine != "sqlite" or database.run(sql, writes=writes).status != "invalid_sql":
+        return sql
+    translated = sqlite_query(sql)
+    return translated if database.run(translated, writes=writes).status == "ok" else sql
+
+
+def _reading(gold_sql: str, predicted_sql: str | None, database: AnyDatabase) -> _Execution:
     """Both results under every mode; each mode prepares the SQL in its own way."""
     verdicts: list[Verdict | None] = []
     for mode in MODES.values():
@@ -193,7 +214,7 @@ def _reading(gold_sql: str, predicted_sql: str | None, database: RowDatabase) ->
 
 
 def _with_ties(
-    gold: Outcome, predicted: Outcome, gold_sql: str, database: RowDatabase
+    gold: Outcome, predicted: Outcome, gold_sql: str, database: AnyDatabase
 ) -> Verdict | None:
     """The verdict of bag-1 if rows with equal ORDER BY keys may swap; None without keys."""
     keyed = order_keys_query(gold_sql, database.engine)
@@ -211,7 +232,33 @@ def _with_ties(
     return MODES[BAG].compare(gold_again, predicted, Gold(gold_sql, order_keys))
 
 
-def _predicted(sql: str | None, database: RowDatabase, *, writes: bool = False) -> Outcome:
+def _writing(gold_sql: str, predicted_sql: str | None, database: AnyDatabase) -> _Execution:
+    """The databases that both statements leave; a prediction that only reads is wrong."""
+    gold = database.run(gold_sql, writes=True)
+    predicted = _predicted(predicted_sql, database, writes=True)
+    if gold.status != "ok":
+        return _Execution(gold, predicted, (None,) * len(MODES), "")
+    before = database.run(NOTHING, writes=True)
+    equal, note = False, ""
+    if predicted.status == "ok":
+        verdict = states_equal(gold.state, predicted.state, engine=database.engine)
+        reads = statement_kind(predicted_sql or "") == "read"
+        equal = verdict.equal and not reads
+        if reads:
+            note = "it only reads, where the gold SQL writes"
+        elif not equal:
+            note = f"the databases afterwards differ: {verdict.reason}"
+    return _Execution(
+        gold=gold,
+        predicted=predicted,
+        matches=tuple(equal if name == BAG else None for name in MODES),
+        mismatch="wrong_state",
+        gold_empty=states_equal(before.state, gold.state, engine=database.engine).equal,
+        note=note,
+    )
+
+
+def _predicted(sql: str | None, database: AnyDatabase, *, writes: bool = False) -> Outcome:
     if sql is None:
         return Outcome("no_sql", message="there is no SQL statement in the answer")
     return database.run(sql, writes=writes)
@@ -279,6 +326,7 @@ def _rates(judgements: Sequence[Judgement]) -> dict[str, Any]:
         "gold_errors": len(judgements) - len(judged) - len(no_database),
         "context_errors": len(no_database),
         "contexts_cut": sum(judgement.context_skipped > 0 for judgement in judgements),
+        "gold_translated": sum(judgement.gold_translated for judgement in judgements),
         "gold_empty": sum(judgement.gold_empty for judgement in judged),
         "permuted_columns": sum(judgement.permuted_columns for judgement in judgements),
         "status": counts(judgement.status for judgement in judgements),

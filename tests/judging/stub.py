@@ -21,7 +21,7 @@ class Reply:
 
 @dataclass
 class Stub:
-    """Where the stub listens, and the requests that came (headers by names in lower case, and parsed body)."""
+    """Where the stub listens, and what came: headers by name in lower case, parsed body."""
 
     url: str
     requests: list[tuple[dict[str, str], dict[str, Any]]] = field(default_factory=list)
