@@ -3,16 +3,28 @@
 import json
 import shutil
 
+import numpy as np
 import pytest
 
 import kerasft
+from kerasft import generation
+from kerasft.console import SilentReporter
 from kerasft.errors import DataError, KerasftError
+from kerasft.judging import Grade
 from kerasft.models import sources
 from kerasft.recipe import override
 from kerasft.runs import RunFolder
-from tests.small import TINY, say_rows, write_rows
+from tests.small import TINY, say_rows, small_recipe, write_rows
 
 pytestmark = pytest.mark.keras
+
+
+class Notes(SilentReporter):
+    def __init__(self):
+        self.said = []
+
+    def note(self, text):
+        self.said.append(text)
 
 
 @pytest.fixture(scope="module")
@@ -22,6 +34,11 @@ def scored(tiny_run, tmp_path_factory):
     return out, kerasft.evaluate(tiny_run.result.run.path, base=True, out=out)
 
 
+@pytest.fixture
+def mine(tmp_path):
+    return write_rows(tmp_path / "mine.jsonl", say_rows(7))
+
+
 def test_scores_and_predictions_are_written(scored, tiny_run):
     out, results = scored
     assert results["files"] == [str(out / "validation.json")]
@@ -29,12 +46,30 @@ def test_scores_and_predictions_are_written(scored, tiny_run):
     assert {name: results[name] for name in written if name != "schema_version"} == {
         name: value for name, value in written.items() if name != "schema_version"
     }
+    assert written["schema_version"] == 1
     assert written["rows"] == written["tuned"]["rows"] == written["base"]["rows"] == 3
     assert written["model"]["adapter_step"] == 9
     assert written["data"]["source"] == "rows.jsonl"
     assert written["data"]["content_hash"] == tiny_run.result.record["data"]["content_hash"]
     lines = (out / "validation.predictions.jsonl").read_text("utf-8").splitlines()
     assert [json.loads(line) for line in lines] == results["predictions"]
+    assert sorted(file.name for file in out.iterdir()) == [
+        "validation.json",
+        "validation.predictions.jsonl",
+    ]
+
+
+def test_the_results_say_how_to_have_them_again(scored, tiny_run, backend):
+    out, results = scored
+    run = tiny_run.result.run.path
+    assert results["command"] == f"kerasft eval {run} --out {out} --base"
+    assert results["decoding"]["strategy"] == "greedy"
+    assert results["decoding"]["max_new_tokens"] == 8 and results["decoding"]["batch_size"] == 4
+    assert results["backend"] == backend and results["versions"]["keras"]
+    rate = results["decoding"]["tuned"]
+    assert rate["rows"] == 3 and rate["resumed"] == 0
+    assert rate["rows_per_second"] == pytest.approx(3 / rate["seconds"], rel=0.01)
+    assert len(results["prompts"]) == len(results["model"]["adapter"]) == 64
 
 
 def test_the_base_beside_it_is_the_untouched_one(scored, tiny_run, tmp_path, backend):
@@ -49,9 +84,37 @@ def test_the_base_beside_it_is_the_untouched_one(scored, tiny_run, tmp_path, bac
 
     bare = kerasft.evaluate(str(TINY), recipe=tiny_run.recipe, out=tmp_path, backend=backend)
     assert "tuned" not in bare and bare["model"]["adapter_step"] is None
-    assert bare["base"] == results["base"]
+    assert "comparison" not in bare
+    weighed, beside = bare["base"].pop("perplexity"), dict(results["base"])
+    assert weighed["perplexity"] == pytest.approx(beside.pop("perplexity")["perplexity"], rel=1e-5)
+    assert bare["base"] == beside
     answers = [each["base"]["answer"] for each in predictions]
     assert [each["base"]["answer"] for each in bare["predictions"]] == answers
+
+
+def test_perplexity_is_that_of_the_validation_loss_while_training(scored, tiny_run):
+    _, results = scored
+    recorded = tiny_run.result.record["validation"]
+    for contender, loss in (("base", recorded["before"]), ("tuned", recorded["best"])):
+        found = results[contender]["perplexity"]
+        assert found["nats_per_token"] == pytest.approx(loss, rel=1e-5)
+        assert found["perplexity"] == pytest.approx(np.exp(loss), rel=1e-5)
+        assert found["of"] == 3 and found["dropped"] == 0
+        nats = sum(line[contender]["nats"] for line in results["predictions"])
+        assert nats == pytest.approx(loss * found["tokens"], rel=1e-5)
+    compared = results["comparison"]["perplexity"]
+    assert compared["difference"]["mean"] == pytest.approx(
+        recorded["best"] - recorded["before"], rel=1e-4
+    )
+    assert compared["perplexity_ratio"]["high"] < 1
+
+
+def test_what_tuning_changed_is_measured_row_by_row(scored):
+    _, results = scored
+    means = [results[name]["rouge_l"]["mean"] for name in ("base", "tuned")]
+    found = results["comparison"]["rouge_l"]["difference"]
+    assert found["mean"] == pytest.approx(means[1] - means[0])
+    assert found["of"] == 3
 
 
 def test_a_file_of_rows_is_scored_the_same_twice(tiny_run, tmp_path):
@@ -64,6 +127,170 @@ def test_a_file_of_rows_is_scored_the_same_twice(tiny_run, tmp_path):
     name = "mine.predictions.jsonl"
     assert (tmp_path / "one" / name).read_bytes() == (source.eval / name).read_bytes()
     assert first["tuned"] == again["tuned"]
+
+
+def stop_after(monkeypatch, batches):
+    """Ctrl-C while the next batch after these is decoded; the rows of every call are listed."""
+    calls, answer_rows = [], generation.answer_rows
+
+    def stopped(model, rows, **named):
+        calls.append(len(rows))
+        if len(calls) > batches:
+            raise KeyboardInterrupt
+        return answer_rows(model, rows, **named)
+
+    monkeypatch.setattr(generation, "answer_rows", stopped)
+    return calls
+
+
+def test_a_stopped_evaluation_goes_on_and_ends_in_the_same_bytes(
+    tiny_run, mine, tmp_path, monkeypatch
+):
+    run, small = tiny_run.result.run.path, {"eval.batch_size": 2}
+    asked = {"data": mine, "base": True, "settings": small}
+    whole = kerasft.evaluate(run, **asked, out=tmp_path / "whole")
+
+    notes = Notes()
+    with monkeypatch.context() as patch:
+        stop_after(patch, 5)  # of four batches of the tuned and four of the base
+        with pytest.raises(KeyboardInterrupt):
+            kerasft.evaluate(run, **asked, out=tmp_path / "parts", reporter=notes)
+    partial = tmp_path / "parts" / "mine.partial.jsonl"
+    assert partial.exists() and not (tmp_path / "parts" / "mine.json").exists()
+    assert str(partial) in notes.said[-2]
+    assert notes.said[-1] == (
+        f"kerasft eval {run} --data {mine} --out {tmp_path / 'parts'} --base "
+        "--set eval.batch_size=2"
+    )
+    with monkeypatch.context() as patch:
+        calls = stop_after(patch, 99)
+        rest = kerasft.evaluate(run, **asked, out=tmp_path / "parts", reporter=notes)
+    assert calls == [2, 2, 2]  # the last batch of one is filled up
+    assert rest["decoding"]["tuned"]["resumed"] == 7
+    assert rest["decoding"]["base"]["resumed"] == 2
+    name = "mine.predictions.jsonl"
+    assert (tmp_path / "parts" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+    assert rest["comparison"] == whole["comparison"]
+    assert not partial.exists()
+
+
+def test_a_changed_setting_starts_anew_and_says_so(tiny_run, mine, tmp_path, monkeypatch):
+    run, notes = tiny_run.result.run.path, Notes()
+    asked = {"data": mine, "out": tmp_path / "out", "perplexity": False}
+    with monkeypatch.context() as patch:
+        stop_after(patch, 1)
+        with pytest.raises(KeyboardInterrupt):
+            kerasft.evaluate(run, **asked)
+    longer = {"eval.max_new_tokens": 5}
+    found = kerasft.evaluate(run, **asked, settings=longer, reporter=notes)
+    assert found["decoding"]["tuned"]["resumed"] == 0
+    assert notes.said == ["starting anew: max_new_tokens changed since mine.partial.jsonl"]
+    assert "perplexity" not in found["tuned"]
+
+
+def test_what_was_forgotten_of_another_task(tiny_run, tmp_path):
+    rows = [
+        {"question": f"How many {n}?", "context": "CREATE TABLE t (a)", "sql": f"SELECT {n} FROM t"}
+        for n in range(6)
+    ]
+    file = write_rows(tmp_path / "sql.jsonl", rows)
+    found = kerasft.evaluate(
+        tiny_run.result.run.path, forgetting=file, limit=4, out=tmp_path / "out"
+    )
+    forgotten = found["forgetting"]
+    assert (forgotten["task"], forgotten["rows"]) == ("text_to_sql", 4)
+    assert forgotten["data"]["source"] == "sql.jsonl"
+    # A model that learned one sentence by heart finds SQL less likely than it did.
+    assert forgotten["tuned"]["perplexity"] > forgotten["base"]["perplexity"]
+    ratio = forgotten["comparison"]["perplexity_ratio"]["ratio"]
+    assert ratio == pytest.approx(
+        forgotten["tuned"]["perplexity"] / forgotten["base"]["perplexity"]
+    )
+
+
+def test_invalid_sql_is_tried_again_and_scored_apart(tmp_path, backend):
+    rows = [
+        {
+            "question": f"How many {n}?",
+            "context": "CREATE TABLE t (a); INSERT INTO t VALUES (1);",
+            "sql": f"SELECT a + {n} FROM t",
+            "difficulty": "easy" if n < 2 else "hard",
+        }
+        for n in range(3)
+    ]
+    file = write_rows(tmp_path / "sql.jsonl", rows)
+    recipe = small_recipe(file, task="text_to_sql", prompt__template="gemma")
+    found = kerasft.evaluate(
+        str(TINY), recipe=recipe, data=file, retry=2, out=tmp_path / "out", backend=backend
+    )
+    again = found["with_retry"]["base"]
+    failed = [line["base"]["valid_sql"] is False for line in found["predictions"]]
+    assert again["tried"] == sum(failed) > 0 and again["width"] == 2
+    assert found["base"]["valid_sql"]["count"] + again["replaced"] == again["valid_sql"]["count"]
+    assert set(found["base"]["by_difficulty"]) == {"easy", "hard"}
+    for line, tried in zip(found["predictions"], failed, strict=True):
+        assert ("with_retry" in line["base"]) == tried
+
+
+class FakeJudge:
+    """Finds answers right that hold a seven; one row is not graded the first time."""
+
+    url, model = "http://judge/v1", "grader"
+
+    def __init__(self, fail=False):
+        self.fail = fail
+        self.graded = 0
+
+    def described(self):
+        return {"url": self.url, "model": self.model}
+
+    def grade(self, task, rows, answers):
+        assert task == "instruct"
+        self.graded += len(rows)
+        grades = [Grade("right" if "7" in text else "wrong", "by its seven") for text in answers]
+        if self.fail:
+            grades[0] = Grade("failed", "no reply")
+        return grades
+
+
+def test_a_judge_grades_both_and_is_not_asked_twice(tiny_run, mine, tmp_path, monkeypatch):
+    run = tiny_run.result.run.path
+    judge = FakeJudge()
+    monkeypatch.setattr("kerasft.judging.Judge", lambda url, model: judge)
+    asked = {"data": mine, "base": True, "judge": "http://judge/v1", "judge_model": "grader"}
+    found = kerasft.evaluate(run, **asked, out=tmp_path / "out")
+    assert found["judge"] == judge.described()
+    assert judge.graded == 14
+    rights = {name: found[name]["judge"]["right"]["count"] for name in ("base", "tuned")}
+    compared = found["comparison"]["judge"]
+    assert compared["fixed"] - compared["broken"] == rights["tuned"] - rights["base"]
+    assert found["changed"]["measure"] == "judge"
+    assert len(found["changed"]["examples"]) == compared["fixed"] + compared["broken"]
+    for line in found["predictions"]:
+        assert line["tuned"]["judge"] == ("7" in line["tuned"]["answer"])
+        assert line["tuned"]["judge_reason"] == "by its seven"
+
+
+def test_grades_outlive_a_crash_and_failed_ones_are_asked_for_again(
+    tiny_run, mine, tmp_path, monkeypatch
+):
+    first, second = FakeJudge(fail=True), FakeJudge()
+    judges = iter([first, second])
+    monkeypatch.setattr("kerasft.judging.Judge", lambda url, model: next(judges))
+    asked = {"data": mine, "judge": "http://judge/v1", "judge_model": "grader"}
+    run, out = tiny_run.result.run.path, tmp_path / "out"
+    with monkeypatch.context() as patch:
+        patch.setattr("kerasft.evaluation.encode_completions", _crash)
+        with pytest.raises(RuntimeError):
+            kerasft.evaluate(run, **asked, out=out)
+    found = kerasft.evaluate(run, **asked, out=out)
+    assert (first.graded, second.graded) == (7, 1)
+    assert found["decoding"]["tuned"]["resumed"] == 7
+    assert found["tuned"]["judge"]["failed"] == 0
+
+
+def _crash(*args, **named):
+    raise RuntimeError("out of memory")
 
 
 def test_what_cannot_be_scored_is_told_before_weights_are_loaded(
@@ -84,3 +311,23 @@ def test_what_cannot_be_scored_is_told_before_weights_are_loaded(
     bad = write_rows(tmp_path / "bad.jsonl", [{"instruction": "a"}])
     with pytest.raises(DataError, match="no column for 'response'"):
         kerasft.evaluate(run, data=bad)
+    with pytest.raises(DataError, match="no column for 'question'"):
+        kerasft.evaluate(run, forgetting=bad)
+    with pytest.raises(KerasftError) as told:
+        kerasft.evaluate(
+            str(TINY),
+            recipe=tiny_run.recipe,
+            out=tmp_path,
+            db="x.sqlite",
+            retry=2,
+            judge="http://localhost",
+            forgetting=bad,
+        )
+    for fault in (
+        "--forgetting compares a tuned model",
+        "--db needs --data",
+        "--db is for text_to_sql",
+        "--retry tries SQL again",
+        "--judge URL and --judge-model NAME go together",
+    ):
+        assert fault in str(told.value)

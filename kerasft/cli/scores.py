@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from rich.console import RenderableType
+from rich.table import Table
 
 from kerasft.cli.output import number, printable, table
 from kerasft.tasks import TASKS
@@ -17,6 +18,13 @@ LONGEST = 160
 
 def tables(results: Mapping[str, Any]) -> Iterator[RenderableType]:
     """What a person reads of the results, the most important first."""
+    for place, each in enumerate(_parts(results)):
+        if place and isinstance(each, Table):
+            yield ""
+        yield each
+
+
+def _parts(results: Mapping[str, Any]) -> Iterator[RenderableType]:
     contenders = [name for name in ("base", "tuned") if name in results]
     yield _scores(results, contenders)
     for field in (key for key in results[contenders[0]] if key.startswith("by_")):
@@ -31,6 +39,7 @@ def tables(results: Mapping[str, Any]) -> Iterator[RenderableType]:
         yield from _changed(results)
     else:
         yield from _side_by_side(results, contenders)
+    yield ""
     yield printable(_decoding(results["decoding"], contenders))
 
 
@@ -53,7 +62,7 @@ def cell(value: Any) -> str:
     return ", ".join(f"{name} {cell(count)}" for name, count in value.items()) or "–"
 
 
-def _scores(results: Mapping[str, Any], contenders: list[str]) -> RenderableType:
+def _scores(results: Mapping[str, Any], contenders: list[str]) -> Table:
     flat = {name: dict(_flat(results[name])) for name in contenders}
     metrics = dict.fromkeys(key for name in contenders for key in flat[name])
     rows = [
@@ -71,7 +80,7 @@ def _flat(summary: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
             yield name, value
 
 
-def _groups(results: Mapping[str, Any], contenders: list[str], field: str) -> RenderableType:
+def _groups(results: Mapping[str, Any], contenders: list[str], field: str) -> Table:
     """The first score of each group."""
     first = results[contenders[0]][field]
     measure = next(
@@ -88,18 +97,18 @@ def _groups(results: Mapping[str, Any], contenders: list[str], field: str) -> Re
     return table(title, ["", "rows ", *contenders], rows)
 
 
-def _retries(retried: Mapping[str, Any]) -> RenderableType:
+def _retries(retried: Mapping[str, Any]) -> Table:
     names = ("tried", "replaced", "valid_sql", "execution_accuracy", "exact_match")
     rows = [
         [name.replace("_", " "), *(cell(each.get(name)) for each in retried.values())]
         for name in names
     ]
     width = next(iter(retried.values()))["width"]
-    title = f"with retry: a beam of {width} where the answer is no valid SQL"
+    title = f"with retry, a beam of {width}"
     return table(title, ["", *retried], rows)
 
 
-def _comparison(compared: Mapping[str, Any]) -> RenderableType:
+def _comparison(compared: Mapping[str, Any]) -> Table:
     rows = []
     for name, found in compared.items():
         difference = found["difference"]
@@ -127,7 +136,7 @@ def _p(value: float | None) -> str:
     return "< 0.001" if value < 0.001 else f"{value:.3f}"
 
 
-def _forgetting(found: Mapping[str, Any]) -> RenderableType:
+def _forgetting(found: Mapping[str, Any]) -> Table:
     ratio = found["comparison"]["perplexity_ratio"]
     change = "–"
     if ratio["ratio"] is not None:
