@@ -17,7 +17,7 @@ def test_counted_work_is_told_now_and_then_and_at_its_end(terminal, monkeypatch)
     with reporter.counting("Answering, base", 40) as told:
         told(16)
     assert "16" in out.getvalue() and "40" in out.getvalue()
-    assert out.getvalue().splitlines()[-1].startswith("Answering, base: 40 in ")
+    assert "Answering, base: 40 in " in out.getvalue()
 
 
 def test_a_silent_reporter_can_be_told():
