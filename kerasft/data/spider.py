@@ -1,24 +1,14 @@
 """Spider's `tables.json`: the schema of each database as CREATE TABLE statements."""
 
 import json
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from kerasft.errors import DataError
+from kerasft.sql.names import quoted
 
 _TYPES = {"text": "TEXT", "number": "NUMERIC", "time": "TIME", "boolean": "BOOLEAN"}
-_PLAIN_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
-# Keywords that SQLite takes for no table or column unless they are quoted.
-_KEYWORD = re.compile(
-    "add|all|alter|and|as|autoincrement|between|case|check|collate|commit|constraint|create|"
-    "default|deferrable|delete|distinct|drop|else|escape|except|exists|foreign|from|group|having|"
-    "if|in|index|insert|intersect|into|is|isnull|join|limit|not|nothing|notnull|null|on|or|order|"
-    "primary|references|returning|select|set|table|then|to|transaction|union|unique|update|using|"
-    "values|when|where",
-    re.IGNORECASE,
-)
 
 
 def load_schemas(path: Path) -> dict[str, str]:
@@ -27,17 +17,33 @@ def load_schemas(path: Path) -> dict[str, str]:
     Raises:
         DataError: the file is missing or is no `tables.json`.
     """
+    entries = load_entries(path)
     try:
-        entries = json.loads(path.read_bytes())
-        return {entry["db_id"]: schema_of(entry) for entry in entries}
+        return {db_id: schema_of(entry) for db_id, entry in entries.items()}
+    except (ValueError, TypeError, KeyError, IndexError) as error:
+        raise _not_schemas(path, error) from error
+
+
+def load_entries(path: Path) -> dict[str, Mapping[str, Any]]:
+    """The entries of `tables.json` as they stand, by `db_id`.
+
+    Raises:
+        DataError: the file is missing or is no `tables.json`.
+    """
+    try:
+        return {entry["db_id"]: entry for entry in json.loads(path.read_bytes())}
     except OSError as error:
         raise DataError(
             f"data.schemas: {path} cannot be read: {error.strerror}; expected Spider's tables.json"
         ) from error
     except (ValueError, TypeError, KeyError, IndexError) as error:
-        raise DataError(
-            f"data.schemas: {path} is not Spider's tables.json: {type(error).__name__} {error}"
-        ) from error
+        raise _not_schemas(path, error) from error
+
+
+def _not_schemas(path: Path, error: Exception) -> DataError:
+    return DataError(
+        f"data.schemas: {path} is not Spider's tables.json: {type(error).__name__} {error}"
+    )
 
 
 def schema_of(entry: Mapping[str, Any]) -> str:
@@ -45,8 +51,8 @@ def schema_of(entry: Mapping[str, Any]) -> str:
 
     Names are the database's own, with its types, primary and foreign keys.
     """
-    tables = [_name(name) for name in entry["table_names_original"]]
-    columns = [(table, _name(name)) for table, name in entry["column_names_original"]]
+    tables = [quoted(name) for name in entry["table_names_original"]]
+    columns = [(table, quoted(name)) for table, name in entry["column_names_original"]]
     types = [_TYPES.get(kind, "BLOB") for kind in entry["column_types"]]
     lines: list[list[str]] = [[] for _ in tables]
     for (table, name), kind in zip(columns, types, strict=True):
@@ -72,9 +78,3 @@ def _primary_keys(entry: Mapping[str, Any], columns: list[tuple[int, str]]) -> d
             table, name = columns[index]
             keys.setdefault(table, []).append(name)
     return keys
-
-
-def _name(name: str) -> str:
-    if _PLAIN_NAME.match(name) and not _KEYWORD.fullmatch(name):
-        return name
-    return '"' + name.replace('"', '""') + '"'

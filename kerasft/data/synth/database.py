@@ -16,6 +16,7 @@ from kerasft.data.synth.generate import stream
 from kerasft.data.synth.patterns import Draft, Draw, Pattern
 from kerasft.data.synth.schema import Column, Kind, Link, Schema, Table
 from kerasft.data.synth.words import (
+    PEOPLE_NOUNS,
     identifier,
     is_plural,
     literal,
@@ -45,13 +46,6 @@ _SUMS = vocabulary(
     """
     amount bytes cost count downloads hours milliseconds minutes plays points price quantity
     revenue sales seconds size total units views votes
-    """
-)
-_PEOPLE = vocabulary(
-    """
-    actor agent artist athlete author buyer candidate client coach customer director doctor
-    driver employee guest member owner parent passenger patient person player professor pupil
-    rider seller singer staff student teacher user voter worker writer
     """
 )
 
@@ -217,7 +211,7 @@ def _read_table(connection: sqlite3.Connection, name: str, keys: dict[str, str])
         tuple(columns),
         keys[name],
         links,
-        singular.split(" ")[-1] in _PEOPLE,
+        singular.split(" ")[-1] in PEOPLE_NOUNS,
     )
     shown = tuple((row[1], row[2]) for row in declared)
     return _Source(table, shown, references, _short_rows(sample))

@@ -45,6 +45,18 @@ _KEYWORDS = vocabulary(
 """SQLite's keywords, and a few words that other engines reserve."""
 
 
+PEOPLE_NOUNS = vocabulary(
+    """
+    actor agent artist athlete author buyer candidate client coach customer director doctor
+    driver employee guest member owner parent passenger patient person player professor pupil
+    rider seller singer staff student teacher user voter worker writer
+    people person conductor professional contestant visitor singer highschooler winner loser
+    commander commanders
+    """
+)
+"""Nouns of people, in the singular."""
+
+
 def pluralize(phrase: str) -> str:
     """The phrase in the plural: `unit prices`, `dates of birth`."""
     if " of " in phrase:

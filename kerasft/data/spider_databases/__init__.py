@@ -1,0 +1,5 @@
+"""Databases for Spider's questions, built from its schemas and filled by rule."""
+
+from kerasft.data.spider_databases.collection import Report, build_spider_databases
+
+__all__ = ["Report", "build_spider_databases"]
