@@ -140,15 +140,16 @@ class Engine:
         """The statements of a text, each of a kind that is allowed."""
         if len(sql) > characters:
             raise Failure("invalid_sql", f"the SQL is longer than {characters:,} characters")
-        try:
-            statements = connection.extract_statements(sql)
-        except ValueError as error:  # a kind of statement that the package has no name for
-            raise Failure("refused", f"a statement of this kind is not allowed ({error})") from None
+        statements = connection.extract_statements(sql)
         if not statements:
             raise Failure("no_sql", "there is no statement to run")
         for statement in statements:
-            if statement.type.name not in allowed:
-                raise Failure("refused", f"{statement.type.name} is not allowed")
+            try:
+                kind = statement.type.name
+            except ValueError:  # one that the package has no name for
+                raise Failure("refused", "a statement of this kind is not allowed") from None
+            if kind not in allowed:
+                raise Failure("refused", f"{kind} is not allowed")
         return statements
 
     def _run_script(self, connection, sql, characters, seconds):
@@ -247,6 +248,8 @@ class Engine:
             return Failure("refused", text)
         if isinstance(error, (duckdb.InternalException, duckdb.FatalException)):
             return Failure("worker_died", f"DuckDB failed inside: {text}")
+        if "Could not set lock" in text:
+            return Failure("context_error", f"the database is open for writing elsewhere: {text}")
         if isinstance(error, (duckdb.IOException, duckdb.SerializationException)):
             return Failure("context_error", f"the database could not be read: {text}")
         return Failure("invalid_sql", text)

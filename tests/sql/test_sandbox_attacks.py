@@ -1,0 +1,61 @@
+"""No attack reads or changes anything outside, outlives its deadline, or harms the next query."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from kerasft.sql.engine import Engine
+from kerasft.sql.sandbox import Sandbox
+from tests.sql.attacks import CANARY, CONTEXT, ROWS, Attack, contents, make_outside, run_attack
+from tests.sql.attacks_duckdb import ATTACKS as DUCKDB_ATTACKS
+from tests.sql.attacks_sqlite import ATTACKS as SQLITE_ATTACKS
+
+SECONDS = 0.3
+PATIENT_SECONDS = 20.0  # for what ends at once, also on a busy machine
+LATE_SECONDS = 1.0
+# Resident memory: far under the limits of the address space (1 and 2 GiB).
+LIMITS: dict[Engine, int] = {"sqlite": 512 << 20, "duckdb": 1 << 30}
+
+
+@pytest.fixture(scope="module")
+def outside(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_outside(tmp_path_factory.mktemp("outside"))
+
+
+@pytest.fixture(scope="module")
+def sandboxes() -> Iterator[dict[Engine, Sandbox]]:
+    held: dict[Engine, Sandbox] = {}
+    yield held
+    for sandbox in held.values():
+        sandbox.close()
+
+
+def check(attack: Attack, sandboxes: dict[Engine, Sandbox], outside: Path) -> None:
+    sandbox = sandboxes.setdefault(attack.engine, Sandbox(attack.engine))
+    before = contents(outside)
+    seconds = SECONDS if attack.bomb else PATIENT_SECONDS
+    measured = run_attack(sandbox, attack, outside, seconds)
+    outcome = measured.outcome
+    assert outcome.status in attack.statuses, outcome
+    assert outcome.message or outcome.status == "ok"
+    if attack.bomb:
+        assert measured.seconds < SECONDS + LATE_SECONDS
+    assert measured.peak_bytes < LIMITS[attack.engine]
+    assert CANARY not in repr(outcome)
+    assert contents(outside) == before
+    assert os.listdir(sandbox._folder.name) == []
+    next_one = sandbox.run("SELECT id, name, age FROM singer ORDER BY id", context=CONTEXT)
+    assert next_one.rows == ROWS, next_one
+
+
+@pytest.mark.parametrize("attack", SQLITE_ATTACKS, ids=lambda attack: attack.aim)
+def test_sqlite(attack: Attack, sandboxes: dict[Engine, Sandbox], outside: Path) -> None:
+    check(attack, sandboxes, outside)
+
+
+@pytest.mark.parametrize("attack", DUCKDB_ATTACKS, ids=lambda attack: attack.aim)
+def test_duckdb(attack: Attack, sandboxes: dict[Engine, Sandbox], outside: Path) -> None:
+    pytest.importorskip("duckdb")
+    check(attack, sandboxes, outside)
