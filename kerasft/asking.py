@@ -82,7 +82,8 @@ class Asker:
         writer: of the SQL.
         limit: rows at the most.
         seconds: for each query.
-        retry: candidates after the likeliest that are tried on an SQL error.
+        retry: width of a beam whose candidates are tried where the likeliest answer gives an
+            SQL error; 0 for none.
         samples: values shown of each text column, the most frequent first. The shipped recipes
             train without any.
 
@@ -188,9 +189,8 @@ class Asker:
         if not self._retry:
             return
         seen = {_folded(first)}
-        # One more than is asked for: the beam finds the likeliest answer again.
-        for text in self._writer.candidates(question, context, self._retry + 1):
-            if _folded(text) not in seen and len(seen) <= self._retry:
+        for text in self._writer.candidates(question, context, self._retry):
+            if _folded(text) not in seen:
                 seen.add(_folded(text))
                 yield text
 
@@ -281,7 +281,7 @@ def ask(
         backend: the run's where not given, else torch.
         limit: rows at the most.
         seconds: for the query.
-        retry: candidates after the likeliest that are tried on an SQL error.
+        retry: width of a beam whose candidates are tried on an SQL error; 0 for none.
         samples: values shown of each text column.
         max_prompt_tokens: longer prompts are cut to the tables that the question is about;
             what the model was trained with where not given.

@@ -30,6 +30,7 @@ COMMANDS = {
     "train": Entry("kerasft.cli.train", "train", "Fine-tune a model as a recipe says."),
     "eval": Entry("kerasft.cli.eval", "evaluate", "Score a run or a bare model."),
     "generate": Entry("kerasft.cli.generate", "generate", "Answer a prompt, or a file of them."),
+    "ask": Entry("kerasft.cli.ask", "ask", "Answer questions about a database, read-only."),
     "export": Entry("kerasft.cli.export", "export", "Write a run as a model that others load."),
     "bench": Entry("kerasft.cli.bench", "bench", "Measure the training step beside its peers."),
     "inspect": Entry("kerasft.cli.inspect", "inspect", "Show what a recipe will train on."),
