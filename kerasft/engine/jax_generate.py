@@ -37,6 +37,13 @@ LENGTH_STEP = 64
 STOP_STEP = 4
 """Stop ids are filled up to a multiple of this, so that their number compiles nothing."""
 
+SHRUNK = 4
+"""A session that has lost rows goes on with a quarter of them, and again a quarter: each
+number of rows is compiled for."""
+
+FEWEST_ROWS = 16
+"""A step with fewer rows than this costs no less."""
+
 _NOTHING = -1
 """No token: in a row that has ended, and among the stop ids."""
 
@@ -62,6 +69,13 @@ def rounded(length: int) -> int:
 def rounded_rows(rows: int) -> int:
     """The rows that are compiled for: powers of two up to 8, above it multiples of 8."""
     return 2 ** (rows - 1).bit_length() if rows <= 8 else -(-rows // 8) * 8
+
+
+def shrunk_rows(now: int, needed: int) -> int:
+    """The rows that a session of `now` rows goes on with where `needed` ones are left."""
+    while now > FEWEST_ROWS and (fewer := rounded_rows(-(-now // SHRUNK))) >= needed:
+        now = fewer
+    return now
 
 
 class JaxGenerator:
@@ -110,16 +124,24 @@ class JaxGenerator:
             "before": before,
             "ended": np.arange(rows) >= len(prompts),
         }
-        return JaxSession(self, state, len(prompts), width, slots, room)
+        return JaxSession(self, state, len(prompts), width, max_new_tokens, room)
 
     def run(self, name: str, state: Any, *arguments: Any, **static: Any) -> Any:
-        """Call `_NAME` compiled: its first argument is donated, `static` ones are Python values."""
+        """Call `_NAME` compiled; `static` arguments are Python values.
+
+        What it is called with first is given up for what comes out, but for rows that are
+        reordered: those cannot be written where they are read.
+        """
         # Whether the adapter acts is read while tracing; JAX does not see that it changed.
         # It also knows a traced method again, but not a partial of it.
         key = (name, self._lora.is_active)
         if key not in self._compiled:
             function = partial(getattr(self, f"_{name}"))
-            self._compiled[key] = jax.jit(function, donate_argnums=1, static_argnames=tuple(static))
+            self._compiled[key] = jax.jit(
+                function,
+                donate_argnums=() if name == "reorder" else (1,),
+                static_argnames=tuple(static),
+            )
         values = [variable.value for variable in self._variables]
         return self._compiled[key](values, state, *arguments, **static)
 
@@ -180,8 +202,10 @@ class JaxGenerator:
         answers = jnp.full((len(state["ended"]), room), _NOTHING, jnp.int32)
         return jax.lax.while_loop(goes_on, step, (state, answers, jnp.int32(0)))
 
-    def _reorder(self, values: list, state: State, rows: jax.Array) -> State:
-        return jax.tree.map(lambda each: each[rows], state)
+    def _reorder(self, values: list, state: State, rows: jax.Array, live: jax.Array) -> State:
+        """The state of `rows`, of which the first `live` are wanted."""
+        moved = jax.tree.map(lambda each: each[rows], state)
+        return moved | {"ended": moved["ended"] | (jnp.arange(len(rows)) >= live)}
 
     def _step(
         self, by_id: Values, state: State, first: jax.Array, slot: jax.Array
@@ -223,9 +247,10 @@ class JaxGenerator:
 
 
 class JaxSession:
-    """A batch of prompts and what follows them.
+    """See `kerasft.engine.session.Session`; made by `JaxGenerator.start`.
 
-    Every method that takes a token more raises ValueError where `max_new_tokens` are there.
+    Methods that take tokens raise ValueError where more are asked for than the start made
+    room for.
     """
 
     def __init__(
@@ -234,14 +259,14 @@ class JaxSession:
         state: State,
         rows: int,
         first: int,
-        slots: int,
+        max_new_tokens: int,
         room: int,
     ) -> None:
         self._run = generator.run
         self._state = state
         self._rows = rows
         self._first = first
-        self._slots = slots
+        self._left = max_new_tokens
         self._room = room
         # Of the pending tokens. Their logits are here once they were run.
         self._slot = first
@@ -257,8 +282,7 @@ class JaxSession:
         Returns:
             int32 (rows, taken), taken ≤ steps: -1 after a row's stop id, also in later calls.
         """
-        if not 0 <= steps <= min(self._room, self._slots - self._slot):
-            raise ValueError(f"{steps} more tokens were asked for, and there is room for fewer")
+        self._check(steps)
         count = max(1, -(-len(stop_ids) // STOP_STEP)) * STOP_STEP
         stops = np.full(count, _NOTHING, np.int32)
         stops[: len(stop_ids)] = list(stop_ids)
@@ -272,9 +296,8 @@ class JaxSession:
             room=self._room,
         )
         taken = int(taken)
-        self._slot += taken
         if taken:
-            self._next = None
+            self._moved(taken)
         return np.asarray(answers)[: self._rows, :taken]
 
     def logits(self) -> np.ndarray:
@@ -292,27 +315,41 @@ class JaxSession:
 
     def advance(self, tokens: np.ndarray) -> None:
         """Append one token to each row: int (rows,)."""
+        self._check(1)
         self._after_pending()
         pending = np.zeros(len(self._state["before"]), np.int32)
         pending[: self._rows] = tokens
         self._state = self._state | {"pending": pending}
-        self._slot, self._next = self._slot + 1, None
+        self._moved(1)
 
     def reorder(self, rows: np.ndarray) -> None:
-        """Let row i go on from the state of row rows[i]: int (rows,)."""
-        sources = np.arange(len(self._state["before"]), dtype=np.int32)
-        sources[: self._rows] = rows
-        if (sources == np.arange(len(sources))).all():
+        """Let row i go on from the state of row rows[i]: int, not longer than the rows.
+
+        Where it is shorter, the session has that many rows from then on.
+        """
+        if len(rows) > self._rows:
+            raise ValueError(f"there are {self._rows} rows, and {len(rows)} were asked for")
+        if np.array_equal(rows, np.arange(self._rows)):
             return
-        self._state = self._run("reorder", self._state, sources)
+        self._rows = len(rows)
+        sources = np.zeros(shrunk_rows(len(self._state["before"]), self._rows), np.int32)
+        sources[: self._rows] = rows
+        self._state = self._run("reorder", self._state, sources, np.int32(self._rows))
         if self._next is not None:
             self._next = self._next[sources]
+
+    def _check(self, tokens: int) -> None:
+        if tokens > self._left:
+            raise ValueError(f"{tokens} more tokens were asked for, there is room for {self._left}")
+
+    def _moved(self, tokens: int) -> None:
+        self._slot += tokens
+        self._left -= tokens
+        self._next = None
 
     def _after_pending(self) -> jax.Array:
         """Logits on the device; the pending tokens are run where they were not."""
         if self._next is None:
-            if self._slot >= self._slots:
-                raise ValueError("there is no room for another token")
             self._state, self._next = self._run(
                 "logits", self._state, np.int32(self._first), np.int32(self._slot)
             )

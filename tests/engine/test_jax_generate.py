@@ -16,7 +16,7 @@ import jax
 
 from kerasft.engine import jax_generate
 from kerasft.engine.jax_cache import visible_slots
-from kerasft.engine.jax_generate import JaxGenerator, JaxSession, rounded, rounded_rows
+from kerasft.engine.jax_generate import JaxGenerator, JaxSession, rounded, rounded_rows, shrunk_rows
 from kerasft.models.families import FAMILIES
 from tests.engine.tuning import with_lora
 from tests.tiny import VOCABULARY, WINDOW, keras_logits, tiny_causal_lm
@@ -176,6 +176,34 @@ def test_reordered_rows_go_on_from_their_sources(gemma3, ran):
     assert_next(gemma3, session, [[*r, t] for r, t in zip(rows, (10, 11, 12), strict=True)])
 
 
+def test_fewer_rows_go_on_alone(gemma3, monkeypatch):
+    """With fewer rows on the device where that is compiled for, and with ended ones before."""
+    monkeypatch.setattr(jax_generate, "FEWEST_ROWS", 2)
+    lengths = (9, 20, 3, 33, 1, 5, 12)
+    whole = gemma3.generator.start(prompts(lengths), 12).greedy(12, [])
+    session = gemma3.generator.start(prompts(lengths), 12)
+    parts = [session.greedy(4, [])]
+    chosen = np.array([5, 1])
+    session.reorder(chosen)
+    assert len(session._state["before"]) == 2
+    rest = session.greedy(4, [])
+    session.reorder(np.array([1]))
+    found = [parts[0][1], rest[1], session.greedy(4, [])[0]]
+    np.testing.assert_array_equal(np.concatenate(found), whole[1])
+    np.testing.assert_array_equal(rest[0], whole[5, 4:8])
+    with pytest.raises(ValueError, match="there are 1 rows, and 2 were asked for"):
+        session.reorder(np.array([0, 0]))
+
+
+def test_rows_that_are_left_over_do_not_keep_the_loop_going(gemma3):
+    """The device still has rows for those that were dropped; they count as ended."""
+    free = gemma3.generator.start(prompts(), NEW).greedy(NEW, [])
+    stop = int(free[2][1])
+    session = gemma3.generator.start(prompts(), NEW)
+    session.reorder(np.array([2]))
+    assert session.greedy(NEW, [stop]).shape[1] <= 2
+
+
 def test_prompts_filled_in_parts_are_prompts_filled_at_once(gemma3, monkeypatch):
     rows = prompts((9, 70, 3, 33, 1, 65))
     whole = gemma3.generator.start(rows, 2)
@@ -224,9 +252,13 @@ def test_batches_of_like_shape_compile_once(gemma3):
 
 def test_more_tokens_than_there_is_room_for_are_refused(gemma3):
     session = gemma3.generator.start(prompts(), 3)
-    with pytest.raises(ValueError, match="room for fewer"):
-        session.greedy(10_000, [])
-    assert session.greedy(3, []).shape == (3, 3)
+    with pytest.raises(ValueError, match="4 more tokens were asked for, there is room for 3"):
+        session.greedy(4, [])
+    session.advance(np.array([5, 6, 7]))
+    assert session.greedy(2, []).shape == (3, 2)
+    assert session.logits().shape == (3, VOCABULARY)
+    with pytest.raises(ValueError, match="room for 0"):
+        session.advance(np.array([5, 6, 7]))
 
 
 @pytest.mark.parametrize(
@@ -247,6 +279,14 @@ def test_rows_are_rounded_to_few():
     assert [rounded_rows(rows) for rows in (1, 2, 3, 5, 8, 9, 64, 65)] == [
         *(1, 2, 4, 8, 8, 16, 64, 72)
     ]
+
+
+@pytest.mark.parametrize(
+    ("now", "needed", "expected"),
+    [(256, 128, 256), (256, 64, 64), (256, 16, 16), (256, 1, 16), (1040, 200, 264), (8, 1, 8)],
+)
+def test_a_session_shrinks_to_quarters(now, needed, expected):
+    assert shrunk_rows(now, needed) == expected
 
 
 def test_what_a_token_sees():
