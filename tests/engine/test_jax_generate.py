@@ -14,9 +14,10 @@ if keras.backend.backend() != "jax":
 
 import jax
 
-from kerasft.engine import jax_generate
+from kerasft.engine import jax_generate, jax_session
 from kerasft.engine.jax_cache import visible_slots
-from kerasft.engine.jax_generate import JaxGenerator, JaxSession, rounded, rounded_rows, shrunk_rows
+from kerasft.engine.jax_generate import JaxGenerator, rounded
+from kerasft.engine.jax_session import JaxSession, rounded_rows, shrunk_rows
 from kerasft.models.families import FAMILIES
 from tests.engine.tuning import with_lora
 from tests.tiny import VOCABULARY, WINDOW, keras_logits, tiny_causal_lm
@@ -178,7 +179,7 @@ def test_reordered_rows_go_on_from_their_sources(gemma3, ran):
 
 def test_fewer_rows_go_on_alone(gemma3, monkeypatch):
     """With fewer rows on the device where that is compiled for, and with ended ones before."""
-    monkeypatch.setattr(jax_generate, "FEWEST_ROWS", 2)
+    monkeypatch.setattr(jax_session, "FEWEST_ROWS", 2)
     lengths = (9, 20, 3, 33, 1, 5, 12)
     whole = gemma3.generator.start(prompts(lengths), 12).greedy(12, [])
     session = gemma3.generator.start(prompts(lengths), 12)
