@@ -56,8 +56,8 @@ class Scored:
                 "judge_verdict": grade.verdict,
                 "judge_reason": grade.reason,
             }
-        if self.losses is not None and row in self.losses.rows:
-            loss = self.losses.found[self.losses.rows.index(row)]
+        if self.losses is not None and row in self.losses.found:
+            loss = self.losses.found[row]
             found |= {"nats": loss.nats, "completion_tokens": loss.tokens}
         if self.retried is not None and row in self.retried.failed:
             found["with_retry"] = {

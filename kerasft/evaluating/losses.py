@@ -22,22 +22,20 @@ class Losses:
     """Losses of the completions of some rows.
 
     Attributes:
-        rows: their indices.
-        found: one loss a row of `rows`.
+        found: by row.
         dropped: how many rows were longer than `LONGEST` tokens.
     """
 
-    rows: list[int]
-    found: "list[RowLoss]"
+    found: "dict[int, RowLoss]"
     dropped: int
 
     @property
     def nats(self) -> list[float]:
-        return [row.nats for row in self.found]
+        return [row.nats for row in self.found.values()]
 
     @property
     def tokens(self) -> list[int]:
-        return [row.tokens for row in self.found]
+        return [row.tokens for row in self.found.values()]
 
     def summary(self) -> dict[str, Any]:
         """`perplexity` with its interval (`kerasft.tasks.intervals`), and `dropped`."""
@@ -64,4 +62,5 @@ def completion_losses(
 ) -> Losses:
     """The losses of encoded rows, with the adapter as it is switched."""
     found = losses.rows(encoded.examples, on_rows=on_rows)
-    return Losses([example.row for example in encoded.examples], found, len(encoded.dropped))
+    rows = [example.row for example in encoded.examples]
+    return Losses(dict(zip(rows, found, strict=True)), len(encoded.dropped))
