@@ -96,7 +96,8 @@ class AnswerPrinter:
     def _print_rows(self, columns: Sequence[str], rows: Sequence[Any], truncated: bool) -> None:
         if self._form == "csv":
             text = csv_text(columns, rows)
-            click.echo(escaped_lines(text) if sys.stdout.isatty() else text, nl=False)
+            # In a pipe the data stay as they are; without `color` click would take escapes out.
+            click.echo(escaped_lines(text) if sys.stdout.isatty() else text, nl=False, color=True)
         else:
             out = console()
             table, hidden = result_table(columns, rows, out.width)
@@ -118,7 +119,8 @@ class AnswerPrinter:
         if self._chart is not None:
             content["chart"] = drawn
         indent = 2 if self._form == "json" else None
-        click.echo(json.dumps(content, indent=indent, ensure_ascii=False, allow_nan=False))
+        ascii_only = sys.stdout.isatty()  # JSON's own escapes leave some controls as they are
+        click.echo(json.dumps(content, indent=indent, ensure_ascii=ascii_only, allow_nan=False))
 
     def _draw(self, answer: Answer) -> str:
         chart = chart_of(answer.columns, answer.rows)
