@@ -119,6 +119,10 @@ def test_status(sandbox: Sandbox, sql: str, status: str) -> None:
     assert outcome.status == status, outcome
 
 
+def test_a_context_of_comments_is_an_empty_database(sandbox: Sandbox) -> None:
+    assert sandbox.run("SELECT 1", context="-- nothing\n").rows == ((1,),)
+
+
 def test_one_row_more_than_allowed_is_cut_and_said(sandbox: Sandbox) -> None:
     assert sandbox.run("FROM range(300)", max_rows=300).status == "ok"
     outcome = sandbox.run("FROM range(301)", max_rows=300)

@@ -106,7 +106,7 @@ class Engine:
             connection.execute(LOCK)
             connection.execute("BEGIN TRANSACTION READ ONLY")
             return connection
-        except (self.duckdb.Error, MemoryError) as error:
+        except (self.duckdb.Error, ValueError, MemoryError) as error:
             raise Failure("context_error", self._failure(error).message) from None
 
     def _build(self, script, seconds):
@@ -116,8 +116,9 @@ class Engine:
             try:
                 self._run_script(connection, script, CONTEXT_CHARACTERS, seconds)
             except Failure as failure:
-                connection.close()
-                raise Failure("context_error", failure.message) from None
+                if failure.status != "no_sql":  # a script of comments makes an empty database
+                    connection.close()
+                    raise Failure("context_error", failure.message) from None
         return connection
 
     def _copy(self, path, seconds):
@@ -126,9 +127,9 @@ class Engine:
         try:
             quoted = path.replace("'", "''")
             connection.execute(f"ATTACH '{quoted}' AS kerasft_source (READ_ONLY)")
+            connection.execute(LOCK)  # before what the file holds is looked at
             connection.execute("COPY FROM DATABASE kerasft_source TO memory")
             connection.execute("DETACH kerasft_source")
-            connection.execute(LOCK)
         except BaseException:
             connection.close()
             raise
