@@ -46,8 +46,9 @@ def beam_search(
     """The likeliest answers to each prompt that a beam finds, best first.
 
     An answer's score is the logarithm of its probability with the stop token that ends
-    it; where it may end with several, of their sum. An answer that `max_new_tokens` cut
-    off has the probability of its tokens. Scores are not divided by lengths.
+    it, summed over the stop tokens among the likeliest of their step. An answer that
+    `max_new_tokens` cut off has the probability of its tokens. Scores are not divided by
+    lengths.
 
     Args:
         session: of each prompt `width` times in a row.
@@ -91,19 +92,24 @@ def _extend(
 ) -> list[tuple[int, list[int], float]]:
     """The likeliest beginnings one token longer: (which they extend, tokens, score).
 
-    What ends is put with the answers.
+    What ends is put with the answers where it is among the `width` likeliest steps, so that
+    a beam of one is greedy.
     """
-    grown = []
+    steps: list[tuple[int, list[int] | None, float]] = []
     for parent, (ids, score) in enumerate(search.live):
+        end = -np.inf
         for token, more in zip(tokens[parent].tolist(), scores[parent].tolist(), strict=True):
             if token in stops:
-                answer = tuple(ids)
-                before = search.ended.get(answer, -np.inf)
-                search.ended[answer] = float(np.logaddexp(before, score + more))
+                end = np.logaddexp(end, score + more)
             else:
-                grown.append((parent, [*ids, token], score + more))
-    grown.sort(key=lambda each: -each[2])
-    return grown[:width]
+                steps.append((parent, [*ids, token], score + more))
+        if end > -np.inf:
+            steps.append((parent, None, float(end)))
+    steps.sort(key=lambda each: -each[2])
+    for parent, grown, score in steps[:width]:
+        if grown is None:
+            search.ended[tuple(search.live[parent][0])] = score
+    return [(parent, ids, score) for parent, ids, score in steps if ids is not None][:width]
 
 
 def _best(search: _Search, width: int) -> list[Candidate]:

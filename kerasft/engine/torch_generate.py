@@ -73,7 +73,7 @@ class TorchGenerator:
         lora: Lora | None,
         *,
         capture: bool = True,
-        compile_from: int | None = COMPILED_FROM,
+        compile_from: int | None = None,
     ) -> None:
         config = family.config_of(backbone)
         self.architecture = family.architecture(config)

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from kerasft.engine import decode
 from kerasft.engine.decode import Decoder, Sampling, sample
 from kerasft.models.families import FAMILIES
 from tests.engine.tuning import with_lora
@@ -154,6 +155,39 @@ def test_it_ends_when_every_row_has_ended(gemma):
     steps: list[list[int | None]] = []
     gemma.greedy(prompts((5,)), stop_ids=[free[0]], on_tokens=steps.append)
     assert steps == [[None]]
+
+
+def test_rows_that_have_ended_are_dropped_and_the_others_go_on(gemma, monkeypatch):
+    """Rows end one after the other, so that the batch shrinks more than once."""
+    given = prompts((9, 1, 20, 5, 13, 2))
+    free = gemma.greedy(given, new=40)
+    stops = sorted({answer[step] for answer, step in zip(free, (3, 0, 1, 12), strict=False)})
+    expected = [_until(answer, stops) for answer in free]
+    left: list[int] = []
+    generator = type(gemma.decoder._generator)
+    start = generator.start
+
+    def watched(*arguments: Any) -> Any:
+        session = start(*arguments)
+        reorder = session.reorder
+        session.reorder = lambda rows: (left.append(len(rows)), reorder(rows))
+        return session
+
+    monkeypatch.setattr(generator, "start", watched)
+    monkeypatch.setattr(decode, "LOOK_EVERY", 2)
+    assert gemma.greedy(given, new=40, stop_ids=stops) == expected
+    assert left == sorted(left, reverse=True) and 0 < left[-1] <= len(given) // 2
+    steps: list[list[int | None]] = []
+    gemma.greedy(given, new=40, stop_ids=stops, on_tokens=steps.append)
+    streamed = [[step[row] for step in steps if step[row] is not None] for row in range(6)]
+    assert streamed == expected
+    drawn = Sampling(temperature=1.5, top_k=1)
+    assert gemma.greedy(given, new=40, stop_ids=stops, sampling=drawn) == expected
+
+
+def _until(answer: list[int], stops: list[int]) -> list[int]:
+    ends = [place for place, token in enumerate(answer) if token in stops]
+    return answer[: ends[0]] if ends else answer
 
 
 def test_drawing_is_reproducible_by_its_seed(gemma):
