@@ -112,20 +112,19 @@ def answer_rows(
         The answers in the order of the rows, space around them cut off.
     """
     prompts = [prompt_ids(model, row) for row in rows]
-    order = sorted(range(len(rows)), key=lambda index: len(prompts[index]))
+    # The longest first: the memory that their batch takes then serves the others, with the
+    # steps that were recorded or compiled for it.
+    order = sorted(range(len(rows)), key=lambda index: -len(prompts[index]))
     answers = [""] * len(rows)
     for start in range(0, len(order), batch_size):
         chosen = order[start : start + batch_size]
-        batch = [prompts[index] for index in chosen]
-        # The last batch is filled up with copies, so that it needs no compilation of its own.
-        batch += batch[-1:] * (min(batch_size, len(order)) - len(batch))
         generated = model.decoder.generate(
-            batch,
+            [prompts[index] for index in chosen],
             max_new_tokens=max_new_tokens,
             stop_ids=model.stop_ids,
             sampling=sampling,
         )
-        for index, ids in zip(chosen, generated, strict=False):
+        for index, ids in zip(chosen, generated, strict=True):
             answers[index] = model.tokenizer.decode(ids).strip()
         on_batch(start + len(chosen))
     return answers
