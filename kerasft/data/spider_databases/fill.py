@@ -87,9 +87,8 @@ def _keys(rows: Rows, table: Table, column: Column, size: int) -> list[Cell]:
         plain = [as_stored(column, number) for number in range(1, size + 1)]
         return list(dict.fromkeys([*literals, *plain]))[:size]
     pool = rows.pool(table, column)[:size]
-    while len(pool) < size:
-        pool.append(f"{str(pool[len(pool) % 7])[:6]}{len(pool)}")
-    return list(pool)
+    more = (f"{str(pool[index % len(pool)])[:6]}{index}" for index in range(len(pool), size))
+    return [*pool, *more]
 
 
 def _links(rows: Rows, table: Table, column: Column, size: int) -> list[Cell]:

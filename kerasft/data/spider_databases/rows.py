@@ -134,7 +134,7 @@ class Rows:
             if value is None or parent not in self.database.tables:
                 continue
             target = self.database.tables[parent]
-            value = _alike(target.by_name[column], value)
+            value = as_stored(target.by_name[column], value)
             if value not in {row[column] for row in self.tables[parent]}:
                 self.add(target, {column: value})
 
@@ -161,11 +161,3 @@ def _insert(connection: sqlite3.Connection, table: Table, rows: Sequence[Row]) -
 
 def _counts_up(column: Column) -> bool:
     return column.type == "number" or column.words.split(" ")[-1] == "id"
-
-
-def _alike(column: Column, value: Value) -> Value:
-    """A link's value as the key has it: text in a text column, a number in another."""
-    if column.type == "text":
-        return str(value)
-    digits = isinstance(value, str) and value.lstrip("-").isdigit()
-    return int(value) if digits else value

@@ -100,8 +100,8 @@ def _spread(rows: Rows, select: exp.Select, value: object, falling: bool) -> Non
     place, column = reference.place, reference.column
     stored = as_stored(column, value)
     same = [row for row in rows.tables[place[0]] if row[place[1]] == stored]
-    bound = (place[1],) != reference.table.key and place[1] not in reference.table.links
-    if len(same) > 1 and bound:
+    is_plain = place[1] not in reference.table.key and place[1] not in reference.table.links
+    if len(same) > 1 and is_plain:
         there = set(rows.values(place))
         free = [
             other

@@ -102,7 +102,7 @@ def meeting(column: Column, operator: str, value: Value) -> list[Value]:
     """Values about a comparison: the literal, and neighbours that it lets pass and refuses."""
     if operator == "like":
         return [matching(str(value))]
-    value = as_number(column, value)
+    value = as_number(value)
     if operator in ("=", "<>") or isinstance(value, str):
         return [value]
     if isinstance(value, int):
@@ -127,31 +127,29 @@ def is_label(table: Table, column: Column) -> bool:
 
 def matching(pattern: str) -> str:
     """A text that a LIKE pattern matches: `%Hey%` -> `Hey Star`."""
-    begin = "" if not pattern.startswith("%") else ("" if len(pattern) > 12 else "Old ")
-    end = " Star" if pattern.endswith("%") else ""
     core = pattern.strip("%").replace("%", " and ").replace("_", "a")
-    return f"{begin if end == '' else ''}{core}{end}".strip() or "Star"
+    return f"{core} Star".strip() if pattern.endswith("%") else core
 
 
-def as_number(column: Column, value: Value) -> Value:
-    """A number where a text compared with the column is one: `'1970'` -> 1970."""
-    plain = isinstance(value, str) and re.fullmatch(r"-?\d{1,15}(\.\d{1,9})?", value)
-    if not plain:
+def as_number(value: Value, *, padded: bool = False) -> Value:
+    """A number where a text is one: `'1970'` -> 1970; `'007'` -> 7 only where `padded`."""
+    digits = r"-?\d{1,15}" if padded else r"-?(0|[1-9]\d{0,14})"
+    if not isinstance(value, str) or not re.fullmatch(rf"{digits}(\.\d{{1,9}})?", value):
         return value
     return float(value) if "." in value else int(value)
 
 
 def as_stored(column: Column, value: Value) -> Value:
-    """The value as the column's affinity keeps it: text in a TEXT column."""
-    if column.type == "text" and isinstance(value, int | float):
+    """The value as the column's affinity keeps it: text in a TEXT column, `'1'` as 1 elsewhere."""
+    if column.type == "text":
         return str(value)
-    return value
+    return value if column.type == "others" else as_number(value, padded=True)
 
 
 def _all_numbers(column: Column, wanted: Sequence[tuple[str, Value]]) -> bool:
     if column.type == "time":
         return False
-    values = [as_number(column, value) for _, value in wanted]
+    values = [as_number(value) for _, value in wanted]
     if values:
         return all(isinstance(value, int | float) for value in values)
     last = column.words.split(" ")[-1]

@@ -309,7 +309,7 @@ class Bundle:
     def _candidates(self, node: _Node, table: Table, column: Column) -> Iterator[Value]:
         for operator, value in node.conditions:
             if operator == "=":
-                yield as_number(column, value) if column.type != "text" else value
+                yield as_stored(column, value)
         for values in node.choices:
             yield from values
         if node.is_fresh:
@@ -354,7 +354,7 @@ def satisfies(column: Column, value: Value, operator: str, other: Value) -> bool
         return (pattern in text) == (operator == "like")
     value, other = as_stored(column, value), as_stored(column, other)
     if isinstance(value, str) != isinstance(other, str):
-        value, other = as_number(column, value), as_number(column, other)
+        value, other = as_number(value), as_number(other)
     if isinstance(value, str) != isinstance(other, str):
         return operator in ("<>",)
     return {

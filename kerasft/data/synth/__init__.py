@@ -1,4 +1,4 @@
-"""Generated text-to-SQL rows: from built-in domains or from a SQLite database of your own."""
+"""Generated text-to-SQL rows: from built-in domains or from a database of your own."""
 
 from kerasft.data.synth.database import generate_from_database
 from kerasft.data.synth.duplicates import Seen

@@ -64,3 +64,25 @@ class Seen:
         skeletons.add(bare)
         words.append(bag)
         return True
+
+
+class SeenOfDatabase:
+    """The questions so far over one database, whichever of its tables their contexts show.
+
+    One schema has far fewer queries than literals, so SQL may repeat but for its literals.
+    """
+
+    def __init__(self, same_sql: int) -> None:
+        """`same_sql`: how many rows may have SQL that differs in its literals alone."""
+        self._same_sql = same_sql
+        self._skeletons: Counter[str] = Counter()
+        self._questions: set[str] = set()
+
+    def admit(self, schema: frozenset[str], question: str, sql: str) -> bool:
+        """Remember the question, unless it was asked, in another case or spacing too."""
+        bare, asked = skeleton(sql), " ".join(question.casefold().split())
+        if asked in self._questions or self._skeletons[bare] >= self._same_sql:
+            return False
+        self._questions.add(asked)
+        self._skeletons[bare] += 1
+        return True

@@ -1,12 +1,13 @@
-"""Run a draft's queries in SQLite and decide whether the row is worth keeping.
+"""Run a draft's queries and decide whether the row is worth keeping.
 
-The SQL is the generator's own, so it runs in this process. A budget of virtual machine steps, which
-unlike a clock gives the same answer on every machine, ends a query that would scan a large database
-too often.
+Over a built-in domain both the SQL and the rows are the generator's own, so it runs in this
+process. A budget of virtual machine steps, which unlike a clock gives the same answer on every
+machine, ends a query that takes too long.
 """
 
 import sqlite3
 from collections import Counter
+from collections.abc import Callable
 from itertools import pairwise
 from typing import Any
 
@@ -17,6 +18,8 @@ _STEP_BUDGET = 20_000_000
 _MOST_ROWS = 10_000
 
 Rows = list[tuple[Any, ...]]
+Run = Callable[[str], Rows | None]
+"""Gives the rows of a query; None when it takes too long or gives too many."""
 
 
 def rows_of(connection: sqlite3.Connection, sql: str) -> Rows | None:
@@ -44,19 +47,19 @@ def rows_of(connection: sqlite3.Connection, sql: str) -> Rows | None:
     return rows if len(rows) <= _MOST_ROWS else None
 
 
-def is_worth_keeping(connection: sqlite3.Connection, draft: Draft) -> bool:
+def is_worth_keeping(run: Run, draft: Draft) -> bool:
     """Whether the draft's SQL runs, says something, and is the only reading of its question."""
-    rows = rows_of(connection, draft.sql)
+    rows = run(draft.sql)
     if not rows or _says_nothing(rows):
         return False
     for other in draft.differs_from:
-        if rows_of(connection, other) in (None, rows):
+        if run(other) in (None, rows):
             return False
     for other in draft.agrees_with:
-        answer = rows_of(connection, other)
+        answer = run(other)
         if answer is None or Counter(answer) != Counter(rows):
             return False
-    return not draft.sort_keys or not _has_tie(connection, draft)
+    return not draft.sort_keys or not _has_tie(run, draft)
 
 
 def _says_nothing(rows: Rows) -> bool:
@@ -64,8 +67,8 @@ def _says_nothing(rows: Rows) -> bool:
     return all(value is None for row in rows for value in row) or rows == [(0,)]
 
 
-def _has_tie(connection: sqlite3.Connection, draft: Draft) -> bool:
-    keys = rows_of(connection, draft.sort_keys)
+def _has_tie(run: Run, draft: Draft) -> bool:
+    keys = run(draft.sort_keys)
     if keys is None or len(keys) <= draft.limit:
         return True
     seen = keys[: draft.limit + 1] if draft.limit else keys

@@ -1,17 +1,18 @@
 """The stream of generated rows."""
 
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from difflib import get_close_matches
+from functools import partial
 from random import Random
 from typing import Any
 
 from kerasft.data.synth.builtin import draw_schema
 from kerasft.data.synth.catalogue import CATALOGUE
 from kerasft.data.synth.conditions import NoFit
-from kerasft.data.synth.duplicates import Seen
-from kerasft.data.synth.execute import is_worth_keeping
+from kerasft.data.synth.duplicates import Seen, SeenOfDatabase
+from kerasft.data.synth.execute import is_worth_keeping, rows_of
 from kerasft.data.synth.patterns import DIFFICULTIES, PATTERNS, Draft, Draw, Pattern
 from kerasft.data.synth.schema import Schema
 from kerasft.errors import DataError, collected
@@ -74,16 +75,20 @@ def generate(
         draft = pattern.build(Draw(rng, schema))
         with closing(sqlite3.connect(":memory:")) as connection:
             connection.executescript(schema.context)
-            if not is_worth_keeping(connection, draft):
+            if not is_worth_keeping(partial(rows_of, connection), draft):
                 raise NoFit
         return schema, draft
 
-    return stream(rows, seed, attempt)
+    return stream(rows, seed, attempt, Seen())
 
 
-def stream(rows: int, seed: int, attempt) -> Iterator[dict[str, Any]]:
-    """Rows from an `attempt(rng, pattern)` that gives a schema and a draft or raises `NoFit`."""
-    seen = Seen()
+def stream(
+    rows: int,
+    seed: int,
+    attempt: Callable[[Random, Pattern], tuple[Schema, Draft]],
+    seen: Seen | SeenOfDatabase,
+) -> Iterator[dict[str, Any]]:
+    """Rows from attempts that give a schema and a draft or raise `NoFit`, as `seen` admits them."""
     for index in range(rows):
         rng = Random(f"{seed}/{index}")
         for tries in range(_ATTEMPTS):

@@ -1,3 +1,5 @@
+"""Rows over a user's own database, SQLite and DuckDB: read only, asked by its own words."""
+
 import hashlib
 import sqlite3
 from contextlib import closing
@@ -5,40 +7,52 @@ from pathlib import Path
 
 import pytest
 
+from kerasft.data.schema import schema_only
 from kerasft.data.synth import generate_from_database
-from kerasft.errors import DataError
+from kerasft.errors import DataError, SqlError
+from kerasft.sql.sandbox import Sandbox
+
+_TABLES = """
+    CREATE TABLE Customer (CustomerId INTEGER PRIMARY KEY, Name TEXT, Town TEXT, Photo BLOB);
+    CREATE TABLE "Order" (OrderId INTEGER PRIMARY KEY,
+        CustomerId INTEGER REFERENCES Customer(CustomerId), PlacedAt {time}, "Net Amount" {amount});
+    CREATE TABLE "Nothing" (a TEXT);
+"""
+
+
+def _fill(connection) -> None:
+    towns = ["Cork", "Oslo", "Lima"]
+    for number in range(1, 13):
+        connection.execute(
+            "INSERT INTO Customer VALUES (?, ?, ?, ?)",
+            (number, f"Customer {'ABCDEFGHIJKL'[number - 1]}", towns[number % 3], b"\x00"),
+        )
+    for number in range(1, 31):
+        placed = f"2023-0{number % 9 + 1}-{number:02d} 14:30:00".replace("02-30", "02-28")
+        connection.execute(
+            'INSERT INTO "Order" VALUES (?, ?, ?, ?)',
+            (number, number % 9 + 1, placed, number * 1.5),
+        )
 
 
 @pytest.fixture
 def shop(tmp_path: Path) -> Path:
     """A small database with an awkward file name, a keyword as a table, and a time of day."""
     path = tmp_path / "my shop #1 50%.db"
-    towns = ["Cork", "Oslo", "Lima"]
     with closing(sqlite3.connect(path)) as connection, connection:
-        connection.execute(
-            "CREATE TABLE Customer (CustomerId INTEGER PRIMARY KEY, Name TEXT, Town TEXT, "
-            "Photo BLOB)"
-        )
-        connection.execute(
-            'CREATE TABLE "Order" (OrderId INTEGER PRIMARY KEY, CustomerId INTEGER REFERENCES '
-            'Customer, PlacedAt DATETIME, "Net Amount" REAL)'
-        )
-        connection.execute('CREATE TABLE "Nothing" (a TEXT)')
-        for number in range(1, 13):
-            connection.execute(
-                "INSERT INTO Customer VALUES (?, ?, ?, ?)",
-                (number, f"Customer {'ABCDEFGHIJKL'[number - 1]}", towns[number % 3], b"\x00"),
-            )
-        for number in range(1, 31):
-            connection.execute(
-                'INSERT INTO "Order" VALUES (?, ?, ?, ?)',
-                (
-                    number,
-                    number % 9 + 1,
-                    f"2023-0{number % 9 + 1}-{number:02d} 14:30:00",
-                    number * 1.5,
-                ),
-            )
+        connection.executescript(_TABLES.format(time="DATETIME", amount="REAL"))
+        _fill(connection)
+    return path
+
+
+@pytest.fixture
+def duck_shop(tmp_path: Path) -> Path:
+    """The same in DuckDB, with its own types."""
+    duckdb = pytest.importorskip("duckdb")
+    path = tmp_path / "my shop.duckdb"
+    with closing(duckdb.connect(str(path))) as connection:
+        connection.execute(_TABLES.format(time="TIMESTAMP", amount="DECIMAL(8, 2)"))
+        _fill(connection)
     return path
 
 
@@ -46,6 +60,7 @@ def test_rows_run_on_the_database_and_leave_it_as_it_was(shop: Path) -> None:
     before = hashlib.sha256(shop.read_bytes()).hexdigest()
     rows = list(generate_from_database(shop, 60, seed=3))
     assert rows == list(generate_from_database(shop, 60, seed=3))
+    assert rows != list(generate_from_database(shop, 60, seed=4))
     assert hashlib.sha256(shop.read_bytes()).hexdigest() == before
     assert [path.name for path in shop.parent.iterdir()] == [shop.name]
     with closing(sqlite3.connect(shop)) as connection:
@@ -53,14 +68,37 @@ def test_rows_run_on_the_database_and_leave_it_as_it_was(shop: Path) -> None:
             result = connection.execute(row["sql"]).fetchall()
             assert any(cell is not None for line in result for cell in line), row
     assert any('"Order"' in row["sql"] and "JOIN" in row["sql"] for row in rows)
-    assert all("Nothing" not in row["sql_context"] for row in rows)
+    assert all("Nothing" not in row["sql"] for row in rows)
 
 
-def test_a_context_builds_the_tables_of_its_query(shop: Path) -> None:
-    for row in generate_from_database(shop, 40):
+def test_duckdb_rows_run_in_duckdb(duck_shop: Path) -> None:
+    rows = list(generate_from_database(duck_shop, 60, seed=3))
+    assert rows == list(generate_from_database(duck_shop, 60, seed=3))
+    assert {row["domain_description"] for row in rows} == {"The DuckDB database my shop."}
+    with Sandbox("duckdb") as sandbox:
+        for row in rows:
+            outcome = sandbox.run(row["sql"], database=duck_shop)
+            assert outcome.status == "ok" and outcome.rows, row
+    assert any("JOIN" in row["sql"] for row in rows)
+    # SQLite's strftime takes its arguments the other way round.
+    dated = [row["sql"] for row in rows if "STRFTIME" in row["sql"].upper()]
+    assert all("'%" not in sql.upper().split("STRFTIME(")[1].split(",")[0] for sql in dated)
+
+
+def test_a_context_is_the_schema_that_its_query_needs(shop: Path) -> None:
+    rows = list(generate_from_database(shop, 40))
+    for row in rows:
+        assert schema_only(row["sql_context"]) == row["sql_context"]
         with closing(sqlite3.connect(":memory:")) as connection:
             connection.executescript(row["sql_context"])
             connection.execute(row["sql"])
+    shown = {row["sql_context"].count("CREATE TABLE") for row in rows}
+    assert shown >= {1, 3}  # some are as small as their query, some show the whole schema
+
+
+def test_no_question_stands_twice(shop: Path) -> None:
+    rows = list(generate_from_database(shop, 150))
+    assert len({row["sql_prompt"].casefold() for row in rows}) == len(rows)
 
 
 def test_a_bound_on_a_timestamp_is_a_day(shop: Path) -> None:
@@ -84,7 +122,7 @@ def test_too_many_rows_for_a_small_schema(tmp_path: Path) -> None:
 
 def test_a_missing_file_is_not_created(tmp_path: Path) -> None:
     path = tmp_path / "absent.db"
-    with pytest.raises(DataError, match="is not there"):
+    with pytest.raises(SqlError, match="does not exist"):
         list(generate_from_database(path, 1))
     assert not path.exists()
 
@@ -92,15 +130,26 @@ def test_a_missing_file_is_not_created(tmp_path: Path) -> None:
 def test_a_file_that_is_no_database(tmp_path: Path) -> None:
     path = tmp_path / "text.db"
     path.write_text("these are words, not pages of a database\n" * 100)
-    with pytest.raises(DataError, match="cannot be read as a SQLite database"):
+    with pytest.raises(SqlError, match="neither an SQLite nor a DuckDB database"):
         list(generate_from_database(path, 1))
 
 
-def test_a_database_without_rows(tmp_path: Path) -> None:
+def test_a_damaged_file(shop: Path) -> None:
+    content = shop.read_bytes()
+    shop.write_bytes(content[:4096] + b"\xff" * (len(content) - 4096))
+    with pytest.raises((DataError, SqlError), match="read"):
+        list(generate_from_database(shop, 1))
+
+
+@pytest.mark.parametrize(
+    "script, reason",
+    [("CREATE TABLE a (b TEXT)", "no table with rows"), ("PRAGMA user_version = 1", "no table,")],
+)
+def test_nothing_to_ask_about(tmp_path: Path, script: str, reason: str) -> None:
     path = tmp_path / "empty.db"
-    with closing(sqlite3.connect(path)) as connection:
-        connection.execute("CREATE TABLE a (b TEXT)")
-    with pytest.raises(DataError, match="no table with rows"):
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute(script)
+    with pytest.raises(DataError, match=reason):
         list(generate_from_database(path, 1))
 
 
