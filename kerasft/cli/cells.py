@@ -17,6 +17,7 @@ SHORTEST_CELL = 12
 """Characters that a column is left with before whole columns are cut from a table."""
 LONGEST_CELL = 60
 BYTES_SHOWN = 8
+DIGITS = 12
 
 # C0 and C1 controls, and what makes a terminal write backwards or hide what stands there.
 _ACTING = re.compile(
@@ -35,12 +36,18 @@ def escaped_lines(text: str) -> str:
 
 
 def shown(cell: Cell) -> Text:
-    """A cell as one line of plain text: NULL dim, binary values as the start of their hex."""
+    """A cell as one line of plain text: NULL dim, binary values as the start of their hex.
+
+    Numbers have `DIGITS` significant digits, so that a sum of prices is 35.82 and not
+    35.81999999999999.
+    """
     if cell is None:
         return Text("NULL", style="dim")
     if isinstance(cell, bytes):
         rest = "…" if len(cell) > BYTES_SHOWN else ""
         return Text(f"0x{cell[:BYTES_SHOWN].hex()}{rest} ({len(cell)} bytes)")
+    if isinstance(cell, float):
+        return Text(repr(float(f"{cell:.{DIGITS}g}")))
     return Text(escaped(str(cell)))
 
 

@@ -199,6 +199,8 @@ def test_cells_are_one_line_of_plain_text():
     assert shown("a\tb\r\n").plain == "a\\tb\\r\\n"
     assert shown("[bold]x[/]").plain == "[bold]x[/]"
     assert shown(2.0).plain == "2.0" and shown(None).plain == "NULL"
+    assert shown(35.81999999999999).plain == "35.82" and shown(float("inf")).plain == "inf"
+    assert shown(123456789012345678).plain == "123456789012345678"
     assert escaped("日本 é") == "日本 é" and escaped("\ud800\u200b") == "\\ud800\\u200b"
 
 
