@@ -3,12 +3,14 @@
 A cache holds, for each block, keys and values of (B, key-value heads, S, h). Its slots are
 those of the prompts and then those of the answers:
 
-    0 … P − 1           the prompts without their last tokens, padded on the right
+    0 … P − 1           the prompts without their last tokens
     P, P + 1, …         the last token of each prompt, then the tokens after it
 
 So a step writes one slot for all rows, though each row has a position of its own: slot
-s ≥ P of a row with n tokens before its answers is position n + s − P, and its slots from n
-to P are never seen.
+P + t of a row with n tokens before its answers is position n + t. Below P a slot is its
+position, less the row's shift; slots of no position are never seen. A block whose window
+is shorter than the prompts keeps only as much of them: P is its window, and the shift is
+n − P.
 """
 
 from collections.abc import Mapping, Sequence
@@ -35,34 +37,45 @@ _HIDDEN = -1e30
 _NO_DROPOUT = np.uint32(0)
 
 
-def empty_cache(layers: int, rows: int, heads: int, slots: int, width: int, dtype: Any) -> Cache:
-    """Zeros; each buffer is its own, so that each can be donated."""
-    shape = (rows, heads, slots, width)
-    return tuple((jnp.zeros(shape, dtype), jnp.zeros(shape, dtype)) for _ in range(layers))
+def empty_cache(sizes: Sequence[int], rows: int, heads: int, width: int, dtype: Any) -> Cache:
+    """Zeros for blocks of so many slots; each buffer is its own, so that each can be donated."""
+    shapes = [(rows, heads, slots, width) for slots in sizes]
+    return tuple((jnp.zeros(shape, dtype), jnp.zeros(shape, dtype)) for shape in shapes)
 
 
 def visible_slots(
-    slots: int, first: jax.Array, slot: jax.Array, before: jax.Array, window: int | None
+    slots: int,
+    first: jax.Array,
+    step: jax.Array,
+    before: jax.Array,
+    shift: jax.Array,
+    window: int | None,
 ) -> jax.Array:
-    """Which slots the token in `slot` sees, itself included.
+    """Which slots the token in slot P + step sees, itself included.
 
     Args:
         slots: S.
         first: P, int32 scalar.
-        slot: of the token, int32 scalar.
-        before: (B,) int32, the tokens of each row below slot P.
+        step: int32 scalar.
+        before: (B,) int32, the tokens of each row before its answers.
+        shift: (B,) int32, of the slots below P.
         window: tokens that are seen, or None for all.
 
     Returns:
         bool (B, S).
     """
-    at = jnp.arange(slots)
-    answers = (at >= first) & (at <= slot)
-    seen = (at < before[:, None]) | answers
+    at, before = jnp.arange(slots), before[:, None]
+    positions = jnp.where(at < first, at + shift[:, None], before + at - first)
+    seen = jnp.where(at < first, (positions >= 0) & (positions < before), at <= first + step)
     if window is None:
         return seen
-    positions = jnp.where(answers, before[:, None] + at - first, at)
-    return seen & (before[:, None] + slot - first - positions < window)
+    return seen & (before + step - positions < window)
+
+
+def last_slots(entries: jax.Array, shift: jax.Array, kept: int) -> jax.Array:
+    """The slots of a row from its shift on: (B, heads, L, h) → (B, heads, kept, h)."""
+    sources = jnp.maximum(shift[:, None] + jnp.arange(kept), 0)
+    return jnp.take_along_axis(entries, sources[:, None, :, None], axis=2)
 
 
 def filling_block(

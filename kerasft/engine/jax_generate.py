@@ -23,6 +23,7 @@ from kerasft.engine.jax_cache import (
     empty_cache,
     filled,
     filling_block,
+    last_slots,
     stepping_block,
     visible_slots,
 )
@@ -73,25 +74,45 @@ class JaxGenerator:
         # Rows that fill the batch up are one token long and have ended.
         given = [*prompts, *[[0]] * (rows - len(prompts))]
         before = np.array([len(prompt) - 1 for prompt in given], np.int32)
-        width, room = rounded(int(before.max())), rounded(max_new_tokens)
-        slots = rounded(width + max_new_tokens + 1)
+        width = rounded(int(before.max()))
         tokens = np.zeros((rows, width), np.int32)
         for row, prompt in enumerate(given):
             tokens[row, : before[row]] = prompt[:-1]
+        firsts = {kind: min(width, arch.window_of(kind) or width) for kind in set(arch.kinds)}
+        shifts = {
+            kind: before - first if first < width else 0 * before for kind, first in firsts.items()
+        }
+        slots = {kind: rounded(first + max_new_tokens + 1) for kind, first in firsts.items()}
         cache = empty_cache(
-            len(arch.kinds), rows, arch.key_value_heads, slots, arch.head_width, dtype
+            [slots[kind] for kind in arch.kinds], rows, arch.key_value_heads, arch.head_width, dtype
         )
-        if before.any():
-            size = self._rows_at_once(rows, width)
-            for row in range(0, rows, size):
-                cache = self.run("fill", cache, tokens[row : row + size], np.int32(row))
+        size = self._rows_at_once(rows, width)
+        # Prompts of one token have nothing to fill in.
+        for row in range(0, rows if before.any() else 0, size):
+            part = slice(row, row + size)
+            cache = self.run(
+                "fill",
+                cache,
+                tokens[part],
+                {kind: shift[part] for kind, shift in shifts.items()},
+                np.int32(row),
+                kept=tuple(sorted(firsts.items())),
+            )
         state = {
             "cache": cache,
             "pending": np.array([prompt[-1] for prompt in given], np.int32),
             "before": before,
+            "shifts": shifts,
             "ended": np.arange(rows) >= len(prompts),
         }
-        return JaxSession(self, state, len(prompts), width, max_new_tokens, room)
+        return JaxSession(
+            self,
+            state,
+            len(prompts),
+            {kind: np.int32(first) for kind, first in firsts.items()},
+            max_new_tokens,
+            rounded(max_new_tokens),
+        )
 
     def run(self, name: str, state: Any, *arguments: Any, **static: Any) -> Any:
         """Call `_NAME` compiled; `static` arguments are Python values.
@@ -112,8 +133,20 @@ class JaxGenerator:
         values = [variable.value for variable in self._variables]
         return self._compiled[key](values, state, *arguments, **static)
 
-    def _fill(self, values: list, cache: Cache, tokens: jax.Array, row: jax.Array) -> Cache:
-        """Keys and values of tokens (b, L) into a cache, from a row on."""
+    def _fill(
+        self,
+        values: list,
+        cache: Cache,
+        tokens: jax.Array,
+        shifts: dict[str, jax.Array],
+        row: jax.Array,
+        *,
+        kept: tuple[tuple[str, int], ...],
+    ) -> Cache:
+        """Keys and values of tokens (b, L) into a cache, from a row on.
+
+        `kept` has, by kind of block, how many slots prompts have in it.
+        """
         arch, by_id = self._decoder.architecture, self._by_id(values)
         hidden = embedded(arch, tokens, by_id[id(self._decoder.embedding)])
         positions = jnp.broadcast_to(jnp.arange(tokens.shape[1]), tokens.shape)
@@ -125,14 +158,17 @@ class JaxGenerator:
             hidden, *entry = run(
                 plan, tokens.shape, hidden, block_arrays(block, by_id), rotary[block.kind]
             )
+            most = dict(kept)[block.kind]
+            if most < tokens.shape[1]:
+                entry = [last_slots(each, shifts[block.kind], most) for each in entry]
             entries.append(entry)
         return filled(cache, entries, row)
 
     def _logits(
-        self, values: list, state: State, first: jax.Array, slot: jax.Array
+        self, values: list, state: State, firsts: dict[str, jax.Array], step: jax.Array
     ) -> tuple[State, jax.Array]:
-        """Run the pending tokens, which lie in `slot`: float32 (B, vocabulary) of the next."""
-        cache, logits = self._step(self._by_id(values), state, first, slot)
+        """Run the pending tokens: float32 (B, vocabulary) logits of the next ones."""
+        cache, logits = self._step(self._by_id(values), state, firsts, step)
         if self._head.soft_cap:
             logits = self._head.soft_cap * jnp.tanh(logits / self._head.soft_cap)
         return state | {"cache": cache}, logits
@@ -141,8 +177,8 @@ class JaxGenerator:
         self,
         values: list,
         state: State,
-        first: jax.Array,
-        slot: jax.Array,
+        firsts: dict[str, jax.Array],
+        begin: jax.Array,
         steps: jax.Array,
         stops: jax.Array,
         *,
@@ -158,7 +194,7 @@ class JaxGenerator:
         def step(carry: tuple[State, jax.Array, jax.Array]) -> tuple:
             state, answers, taken = carry
             # A soft-cap on the logits keeps their order.
-            cache, logits = self._step(by_id, state, first, slot + taken)
+            cache, logits = self._step(by_id, state, firsts, begin + taken)
             chosen = jnp.argmax(logits, axis=-1).astype(jnp.int32)
             given = jnp.where(state["ended"], NOTHING, chosen)
             answers = jax.lax.dynamic_update_slice(answers, given[:, None], (0, taken))
@@ -175,22 +211,27 @@ class JaxGenerator:
         return moved | {"ended": moved["ended"] | (jnp.arange(len(rows)) >= live)}
 
     def _step(
-        self, by_id: Values, state: State, first: jax.Array, slot: jax.Array
+        self, by_id: Values, state: State, firsts: dict[str, jax.Array], step: jax.Array
     ) -> tuple[Cache, jax.Array]:
         """The cache with the pending tokens, and logits after them without a soft-cap."""
         arch, before = self._decoder.architecture, state["before"]
         hidden = embedded(arch, state["pending"], by_id[id(self._decoder.embedding)])
-        rotary = rotary_angles(arch, before + slot - first, hidden.dtype)
-        slots = state["cache"][0][0].shape[2]
+        rotary = rotary_angles(arch, before + step, hidden.dtype)
+        slots = {
+            kind: entry[0].shape[2] for kind, entry in zip(arch.kinds, state["cache"], strict=True)
+        }
         seen = {
-            kind: visible_slots(slots, first, slot, before, arch.window_of(kind))
-            for kind in set(arch.kinds)
+            kind: visible_slots(
+                slots[kind], first, step, before, state["shifts"][kind], arch.window_of(kind)
+            )
+            for kind, first in firsts.items()
         }
         run = jax.jit(stepping_block, static_argnums=0)
         cache = []
         for block, entry in zip(self._decoder.blocks, state["cache"], strict=True):
             plan = plan_block(arch, block, training=False)
             arrays, kind = block_arrays(block, by_id), block.kind
+            slot = firsts[kind] + step
             hidden, *entry = run(plan, hidden, arrays, rotary[kind], *entry, slot, seen[kind])
             cache.append(tuple(entry))
         hidden = self._decoder.final_norm(by_id, hidden)

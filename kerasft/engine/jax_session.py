@@ -32,6 +32,7 @@ State = dict[str, Any]
 - `cache`: see `jax_cache`.
 - `pending`: (B,) int32, the last token of each row, which is not in the cache.
 - `before`: (B,) int32, tokens of each prompt without its last.
+- `shifts`: by kind of block (B,) int32: see `jax_cache`.
 - `ended`: (B,) bool, rows that gave a stop id, and those that fill the batch up.
 """
 
@@ -60,18 +61,18 @@ class JaxSession:
         generator: JaxGenerator,
         state: State,
         rows: int,
-        first: int,
+        firsts: dict[str, np.int32],
         max_new_tokens: int,
         room: int,
     ) -> None:
         self._run = generator.run
         self._state = state
         self._rows = rows
-        self._first = first
+        self._firsts = firsts
         self._left = max_new_tokens
         self._room = room
-        # Of the pending tokens. Their logits are here once they were run.
-        self._slot = first
+        self._step = 0
+        # Of the pending tokens, once they were run.
         self._next: jax.Array | None = None
 
     def greedy(self, steps: int, stop_ids: Sequence[int]) -> np.ndarray:
@@ -91,8 +92,8 @@ class JaxSession:
         self._state, answers, taken = self._run(
             "greedy",
             self._state,
-            np.int32(self._first),
-            np.int32(self._slot),
+            self._firsts,
+            np.int32(self._step),
             np.int32(steps),
             stops,
             room=self._room,
@@ -145,7 +146,7 @@ class JaxSession:
             raise ValueError(f"{tokens} more tokens were asked for, there is room for {self._left}")
 
     def _moved(self, tokens: int) -> None:
-        self._slot += tokens
+        self._step += tokens
         self._left -= tokens
         self._next = None
 
@@ -153,7 +154,7 @@ class JaxSession:
         """Logits on the device; the pending tokens are run where they were not."""
         if self._next is None:
             self._state, self._next = self._run(
-                "logits", self._state, np.int32(self._first), np.int32(self._slot)
+                "logits", self._state, self._firsts, np.int32(self._step)
             )
         return self._next
 

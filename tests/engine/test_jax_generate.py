@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import keras
 import numpy as np
@@ -19,8 +20,8 @@ from kerasft.engine.jax_cache import visible_slots
 from kerasft.engine.jax_generate import JaxGenerator, rounded
 from kerasft.engine.jax_session import JaxSession, rounded_rows, shrunk_rows
 from kerasft.models.families import FAMILIES
-from tests.engine.tuning import with_lora
-from tests.tiny import VOCABULARY, WINDOW, keras_logits, tiny_causal_lm
+from tests.engine.tuning import small_model, with_lora
+from tests.tiny import VOCABULARY, WINDOW, keras_logits
 
 pytestmark = pytest.mark.keras
 
@@ -31,14 +32,16 @@ NEW = 2 * WINDOW
 class Subject:
     """A tiny model with an adapter on it, and its generator."""
 
-    def __init__(self, family: str, dtype: str = "float32", *, adapted: bool = True) -> None:
-        self.causal_lm = tiny_causal_lm(family, dtype=dtype)
+    def __init__(
+        self, family: str, dtype: str = "float32", *, adapted: bool = True, **changes: Any
+    ) -> None:
+        self.causal_lm = small_model(family, dtype=dtype, **changes)
         self.lora = with_lora(self.causal_lm, family) if adapted else None
         self.generator = JaxGenerator(self.causal_lm.backbone, FAMILIES[family], self.lora)
 
     def next_logits(self, row: list[int]) -> np.ndarray:
         """Logits after a row, from a full pass; what is right of it is not seen."""
-        padded = np.zeros((1, 64), np.int32)
+        padded = np.zeros((1, 64 if len(row) <= 64 else 128), np.int32)
         padded[0, : len(row)] = row
         return keras_logits(self.causal_lm, padded)[0, len(row) - 1]
 
@@ -88,6 +91,14 @@ def test_logits_after_prompts_and_tokens_of_mixed_lengths(family):
         session.advance(tokens)
         rows = [[*row, int(token)] for row, token in zip(rows, tokens, strict=True)]
     assert_next(subject, session, rows)
+
+
+def test_rows_grow_past_a_window_that_held_all_prompts():
+    subject = Subject("gemma3", sliding_window_size=66)
+    rows = prompts((64, 5, 58))
+    session = subject.generator.start(rows, 10)
+    found = session.greedy(9, [])
+    assert_next(subject, session, [[*r, *new] for r, new in zip(rows, found.tolist(), strict=True)])
 
 
 def test_a_base_without_an_adapter():
@@ -292,9 +303,28 @@ def test_a_session_shrinks_to_quarters(now, needed, expected):
 
 def test_what_a_token_sees():
     """Prompt slots 0 to 3, answers from slot 4; a row with 3 tokens below it, and one with 1."""
-    before = np.array([3, 1], np.int32)
-    everything = np.asarray(visible_slots(8, 4, 5, before, None)).astype(int)
+    before, unmoved = np.array([3, 1], np.int32), np.zeros(2, np.int32)
+    everything = np.asarray(visible_slots(8, 4, 1, before, unmoved, None)).astype(int)
     assert everything.tolist() == [[1, 1, 1, 0, 1, 1, 0, 0], [1, 0, 0, 0, 1, 1, 0, 0]]
     # Three tokens back, itself included: one of the prompt, whichever slot that is in.
-    window = np.asarray(visible_slots(8, 4, 5, before, 3)).astype(int)
+    window = np.asarray(visible_slots(8, 4, 1, before, unmoved, 3)).astype(int)
     assert window.tolist() == [[0, 0, 1, 0, 1, 1, 0, 0], [1, 0, 0, 0, 1, 1, 0, 0]]
+
+
+def test_what_a_token_sees_of_a_prompt_that_is_kept_in_part():
+    """The last two tokens of 9 before the answers, and of a row with one token before them."""
+    before = np.array([9, 1], np.int32)
+    seen = np.asarray(visible_slots(5, 2, 0, before, before - 2, 3)).astype(int)
+    assert seen.tolist() == [[1, 1, 1, 0, 0], [0, 1, 1, 0, 0]]
+    further = np.asarray(visible_slots(5, 2, 1, before, before - 2, 3)).astype(int)
+    assert further.tolist() == [[0, 1, 1, 1, 0], [0, 1, 1, 1, 0]]
+
+
+def test_local_blocks_keep_their_window_of_long_prompts(gemma3):
+    session = gemma3.generator.start(prompts((150, 3, WINDOW, WINDOW + 1)), 4)
+    kinds = FAMILIES["gemma3"].block_kinds(FAMILIES["gemma3"].config_of(gemma3.causal_lm.backbone))
+    slots = [keys.shape[2] for keys, _ in session._state["cache"]]
+    assert {(kind, count) for kind, count in zip(kinds, slots, strict=True)} == {
+        ("local", 64),
+        ("global", 256),
+    }
