@@ -112,7 +112,9 @@ def batches(examples: Sequence[Example]) -> Iterator[Batch]:
         length = padded_length(len(examples[index].token_ids), longest)
         by_length.setdefault(length, []).append(index)
     for length, indices in by_length.items():
-        size = max(1, TOKENS_AT_ONCE // length)
+        # Batches of one size, so that they are one shape, and with few rows that only fill up.
+        count = -(-len(indices) // max(1, TOKENS_AT_ONCE // length))
+        size = -(-len(indices) // count)
         supervised = (int(examples[index].loss_weights[1:].sum()) for index in indices)
         positions = padded_positions(max(supervised))
         for start in range(0, len(indices), size):

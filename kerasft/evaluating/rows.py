@@ -64,6 +64,8 @@ def rows_to_score(
         else:
             dataset = load_rows(_settings(recipe, data, split), recipe.task)
         rows, which = _with_databases(dataset.rows, Path(str(data))), "all rows"
+        if database is not None:
+            which = f"all questions about {database.name}"
     elif split and split != recipe.data.split:
         dataset = load_rows(recipe.data.model_copy(update={"split": split}), recipe.task)
         name, rows, which = split, list(dataset.rows), f"split {split}"

@@ -1,12 +1,14 @@
 """Which rows are scored: held back, of a file, of a split, or of another task."""
 
 import json
+import sqlite3
 
 import pytest
 
 from kerasft.errors import DataError, KerasftError
 from kerasft.evaluating.rows import rows_of_another_task, rows_to_score
 from kerasft.recipe import resolve
+from kerasft.tasks import text_to_sql
 from tests.small import TINY, say_rows, write_rows
 
 SQL_ROW = {
@@ -67,6 +69,32 @@ def test_databases_of_rows_are_found_from_the_folder_of_the_file(tmp_path, monke
     assert first["database"] == "spider/databases/a.sqlite"
     assert second["database"] == absolute
     assert "database" not in third and third["task_type"] == "read"
+
+
+@pytest.mark.parametrize("engine", ["sqlite", "duckdb"])
+def test_questions_about_a_database_get_its_schema(tmp_path, engine):
+    if engine == "sqlite":
+        database = tmp_path / "shop #1.sqlite"
+        connection = sqlite3.connect(database)
+    else:
+        database = tmp_path / "shop.duckdb"
+        connection = pytest.importorskip("duckdb").connect(str(database))
+    connection.execute("CREATE TABLE sale (id INTEGER PRIMARY KEY, amount INTEGER)")
+    connection.close()
+    rows = [{"question": "How many sales?", "sql": "SELECT COUNT(*) FROM sale"}]
+    questions = write_rows(tmp_path / "questions.jsonl", rows)
+    found = rows_to_score(
+        recipe("unused", task="text_to_sql", prompt__template="gemma"),
+        data=questions,
+        database=database,
+    )
+    assert found.name == "questions"
+    assert found.described["which"] == f"all questions about {database.name}"
+    assert str(tmp_path) not in str(found.described)
+    [row] = found.rows
+    assert "sale" in row["context"] and row["database"] == str(database)
+    [judgement] = text_to_sql.score([row], ["SELECT COUNT(id) FROM sale"])
+    assert judgement.execution_match is True
 
 
 def test_a_file_tells_what_was_forgotten_of_the_other_task(source, tmp_path):
