@@ -38,7 +38,7 @@ from kerasft.engine.torch_generate_cache import (
     method_of,
 )
 from kerasft.engine.torch_generate_session import Memory, TorchSession, rounded_rows
-from kerasft.engine.torch_product import choose_multiplier
+from kerasft.engine.torch_product import Multiplier
 from kerasft.models.architecture import blocks_of
 from kerasft.models.families.base import Family
 from kerasft.models.lora import Lora
@@ -52,6 +52,10 @@ ROOM_STEP = 128
 
 COMPILED_FROM = 64
 """Rows from which blocks are compiled on a GPU: fewer are not worth the seconds."""
+
+_IN_PLACE = Multiplier(torch.mm, torch.mm, lambda total, x, matrix: total.addmm_(x, matrix))
+"""There is no gradient to keep the total for. The training step's timed products are not
+for these shapes, which change with every prompt."""
 
 
 class TorchGenerator:
@@ -84,7 +88,6 @@ class TorchGenerator:
         self.head = Head(backbone)
         self._frozen = [lay_out(block) for block in self._blocks]
         self.device, self.dtype = self._embeddings.device, self._embeddings.dtype
-        self.multiplier = choose_multiplier(self.device, self.dtype)
         self._method = method_of(self.architecture, self.device, self.dtype)
         self.captures = capture and self.device.type == "cuda"
         self._compile_from = compile_from if self.device.type == "cuda" else None
@@ -115,7 +118,7 @@ class TorchGenerator:
             read = [prompt[:-1] for prompt in prompts]
             most = TILE.get(self.device.type, TILE["cpu"])
             for tile in tiles(read, most, one_line=self._method == "flash"):
-                self._fill(tile, memory.cache)
+                self._fill(tile, memory.cache, longest)
             self.session = TorchSession(self, memory, prompts, max_new_tokens)
         return self.session
 
@@ -136,7 +139,7 @@ class TorchGenerator:
 
     def products_with_words(self, hidden: torch.Tensor) -> torch.Tensor:
         """(rows, vocabulary): logits before their soft-cap, in the type of the model."""
-        return self.multiplier.product(hidden, self.head.matrix(self.head.variable.value).t())
+        return torch.mm(hidden, self.head.matrix(self.head.variable.value).t())
 
     def logits(self, hidden: torch.Tensor) -> torch.Tensor:
         """(rows, vocabulary) float32 logits."""
@@ -166,8 +169,8 @@ class TorchGenerator:
             for kind in self._plans
         }
 
-    def _fill(self, tile: Tile, cache: Cache) -> None:
-        """Read a tile's prompts; their keys and values are then in the cache."""
+    def _fill(self, tile: Tile, cache: Cache, longest: int) -> None:
+        """Read a tile's prompts, none longer than `longest`, into the cache."""
 
         def moved(array: np.ndarray) -> torch.Tensor:
             return torch.from_numpy(array).to(self.device)
@@ -175,9 +178,9 @@ class TorchGenerator:
         micro = {name: moved(getattr(tile, name)) for name in ("segment_ids", "sequence_starts")}
         hidden = self._embedded(moved(tile.token_ids.reshape(-1)))
         rotary = self._rotary(moved(tile.position_ids.reshape(-1)))
-        # A few bounds instead of the longest prompt: the bound is part of what is compiled.
-        longest = max(tile.lengths)
-        bound = 2 ** (longest - 1).bit_length() if self._method == "flash" else longest
+        # Flash attention takes any bound of the lengths, and each is compiled for.
+        flash = self._method == "flash"
+        bound = 1 << (longest - 1).bit_length() if flash else tile.token_ids.shape[1]
         attentions, rows = {}, {}
         for kind in self._plans:
             inner = torch_attention.choose(self.architecture, kind, bound, self.device, self.dtype)
@@ -209,6 +212,9 @@ class TorchGenerator:
                 return decoder_block(plan, attention, hidden, frozen, adapters, rotary, rows, {})
 
             self._functions[key] = compiler.compiled(run) if compiled else run
+        if compiled:
+            for tensor in (hidden, *rotary, *rows):
+                torch._dynamo.maybe_mark_dynamic(tensor, 0)
         adapters = self._adapters[index] if acts else {}
         return self._functions[key](hidden, self._frozen[index], adapters, rotary, rows)
 
@@ -220,7 +226,7 @@ class TorchGenerator:
         self._plans = {}
         for index, block in enumerate(self._blocks):
             plan = plan_block(
-                self.architecture, block, training=False, tiles=1, multiplier=self.multiplier
+                self.architecture, block, training=False, tiles=1, multiplier=_IN_PLACE
             )
             joined = {}
             for group, adapters in plan.adapters.items():
