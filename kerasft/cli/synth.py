@@ -1,6 +1,7 @@
 """`kerasft synth`: generated text-to-SQL rows, and databases for Spider's questions."""
 
 import json
+import os
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -31,6 +32,12 @@ from kerasft.records import write_text
 )
 @click.option("--domains", help="Built-in domains, split by commas; all of them by default.")
 @click.option(
+    "--hold-out",
+    type=click.FloatRange(0, 1, min_open=True, max_open=True),
+    help="A share of the patterns: their rows go to a file beside --out, NAME-held-out.jsonl, so "
+    "that a model is tested on kinds of questions that it was not trained on.",
+)
+@click.option(
     "--spider",
     type=click.Path(path_type=Path),
     help="Spider's tables.json: build and fill the databases of the questions of --data.",
@@ -47,6 +54,7 @@ def synth(
     seed: int,
     db: Path | None,
     domains: str | None,
+    hold_out: float | None,
     spider: Path | None,
     data: Path | None,
     as_json: bool,
@@ -54,14 +62,16 @@ def synth(
     """Make text-to-SQL rows that execute, from built-in domains or from your own database.
 
     The rows are generated: questions, SQL and built-in values are made by rule, in the columns of
-    gretel's text-to-SQL data. Every query was run and gave rows.
+    gretel's text-to-SQL data. Every query was run and gave rows. Rows over --db name it in a column
+    `database`, from the folder of --out, and `kerasft eval` runs their queries on it.
 
     With --spider and --data the questions are Spider's own, and what is made are their databases:
     from the schemas of tables.json, filled by rule so that the gold queries find something. --out
     gets the SQLite files and rows.jsonl, which `kerasft eval --data` scores.
     """
     if spider is not None or data is not None:
-        _check_spider(spider, data, rows=rows, db=db, domains=domains)
+        others = {"rows": rows, "db": db, "domains": domains, "hold-out": hold_out}
+        _check_spider(spider, data, others)
         _spider(spider, data, out, seed, as_json)
         return
     if rows is None:
@@ -70,10 +80,10 @@ def synth(
         raise click.UsageError("--db and --domains exclude each other: give one of them.")
     if out.is_dir():
         raise click.UsageError(f"{out} is a folder: --out is the JSONL file to write.")
-    _rows(rows, out, seed, db, domains, as_json)
+    _rows(rows, out, seed, db, domains, hold_out, as_json)
 
 
-def _check_spider(spider: Path | None, data: Path | None, **others: object) -> None:
+def _check_spider(spider: Path | None, data: Path | None, others: Mapping[str, object]) -> None:
     if spider is None or data is None:
         raise click.UsageError("--spider (tables.json) and --data (questions) go together.")
     given = [f"--{name}" for name, value in others.items() if value is not None]
@@ -82,17 +92,34 @@ def _check_spider(spider: Path | None, data: Path | None, **others: object) -> N
 
 
 def _rows(
-    rows: int, out: Path, seed: int, db: Path | None, domains: str | None, as_json: bool
+    rows: int,
+    out: Path,
+    seed: int,
+    db: Path | None,
+    domains: str | None,
+    hold_out: float | None,
+    as_json: bool,
 ) -> None:
-    from kerasft.data.synth import DIFFICULTIES, generate, generate_from_database
+    from kerasft.data.synth import DIFFICULTIES, generate, generate_from_database, held_out
 
     began = time.perf_counter()
     if db is not None:
-        made = list(generate_from_database(db, rows, seed))
+        file = _from(out.parent, db)
+        made = [{**row, "database": file} for row in generate_from_database(db, rows, seed)]
     else:
         names = None if domains is None else [name.strip() for name in domains.split(",")]
         made = list(generate(rows, seed, domains=names))
-    write_text(out, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in made))
+    files = {out: made}
+    if hold_out is not None:
+        apart = held_out({row["pattern"] for row in made}, hold_out, seed)
+        files = {
+            out: [row for row in made if row["pattern"] not in apart],
+            out.with_name(f"{out.stem}-held-out{out.suffix}"): [
+                row for row in made if row["pattern"] in apart
+            ],
+        }
+    for file, kept in files.items():
+        write_text(file, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in kept))
     seconds = time.perf_counter() - began
 
     counts = Counter((row["difficulty"], row["pattern"]) for row in made)
@@ -103,6 +130,7 @@ def _rows(
                 "out": str(out),
                 "generated": True,
                 "rows": len(made),
+                "files": {str(file): len(kept) for file, kept in files.items()},
                 "seed": seed,
                 "seconds": seconds,
                 "difficulties": {name: by_difficulty[name] for name in DIFFICULTIES},
@@ -112,9 +140,21 @@ def _rows(
         return
     _print_patterns(DIFFICULTIES, counts)
     shares = ", ".join(f"{name} {by_difficulty[name]:,}" for name in DIFFICULTIES)
-    console().print(
-        f"\n{len(made):,} generated rows ({shares}) in {seconds:.1f} s: {out}", markup=False
+    where = ", ".join(
+        f"{file}" if len(files) == 1 else f"{len(kept):,} in {file}" for file, kept in files.items()
     )
+    console().print(
+        f"\n{len(made):,} generated rows ({shares}) in {seconds:.1f} s: {where}", markup=False
+    )
+
+
+def _from(folder: Path, file: Path) -> str:
+    """The path of a file from a folder, so that both can move together."""
+    file = file.expanduser().resolve()
+    try:
+        return Path(os.path.relpath(file, folder.expanduser().resolve())).as_posix()
+    except ValueError:  # on another drive
+        return str(file)
 
 
 def _print_patterns(difficulties: Sequence[str], counts: Mapping[tuple[str, str], int]) -> None:

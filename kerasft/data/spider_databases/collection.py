@@ -11,11 +11,11 @@ from typing import Any
 from kerasft.data.files import read_file
 from kerasft.data.spider import load_entries, schema_of
 from kerasft.data.spider_databases.build import build_database, speaks
+from kerasft.data.spider_databases.hardness import hardness
 from kerasft.data.spider_databases.mutants import mutants
 from kerasft.data.spider_databases.queries import parse
 from kerasft.data.spider_databases.schema import Database
 from kerasft.data.spider_databases.ties import cuts_through_tie
-from kerasft.data.spider_hardness import hardness
 from kerasft.errors import DataError, collected
 from kerasft.records import write_text
 from kerasft.sql.lexical import ordered_outermost

@@ -2,7 +2,7 @@
 
 from kerasft.data.synth.database import generate_from_database
 from kerasft.data.synth.duplicates import Seen
-from kerasft.data.synth.generate import COMPLEXITIES, DOMAINS, generate
+from kerasft.data.synth.generate import COMPLEXITIES, DOMAINS, generate, held_out
 from kerasft.data.synth.patterns import DIFFICULTIES, PATTERNS
 
 __all__ = [
@@ -13,4 +13,5 @@ __all__ = [
     "Seen",
     "generate",
     "generate_from_database",
+    "held_out",
 ]

@@ -1,7 +1,7 @@
 """The stream of generated rows."""
 
 import sqlite3
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import closing
 from difflib import get_close_matches
 from functools import partial
@@ -108,6 +108,17 @@ def stream(
                 f"gave no new question. Ask for {index} rows at most, or give more domains or a "
                 "database with more tables and columns."
             )
+
+
+def held_out(patterns: Collection[str], share: float, seed: int) -> frozenset[str]:
+    """A share of the patterns, at least one and not all: by difficulty, so that each is tested."""
+    rng = Random(f"{seed}/held out")
+    found: list[str] = []
+    for difficulty in DIFFICULTIES:
+        names = sorted(name for name in patterns if PATTERNS[name].difficulty == difficulty)
+        rng.shuffle(names)
+        found += names[: min(max(round(share * len(names)), 1), len(names) - 1)]
+    return frozenset(found)
 
 
 def _draw_pattern(rng: Random) -> Pattern:

@@ -72,8 +72,8 @@ def test_rows_run_on_the_database_and_leave_it_as_it_was(shop: Path) -> None:
 
 
 def test_duckdb_rows_run_in_duckdb(duck_shop: Path) -> None:
-    rows = list(generate_from_database(duck_shop, 60, seed=3))
-    assert rows == list(generate_from_database(duck_shop, 60, seed=3))
+    rows = list(generate_from_database(duck_shop, 24, seed=3))
+    assert rows[:6] == list(generate_from_database(duck_shop, 6, seed=3))
     assert {row["domain_description"] for row in rows} == {"The DuckDB database my shop."}
     with Sandbox("duckdb") as sandbox:
         for row in rows:
