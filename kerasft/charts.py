@@ -65,7 +65,7 @@ def chart_of(columns: Sequence[str], rows: Sequence[Row]) -> Chart | str:
     if not labels:
         return "no column of the result is a category or a time to draw the number by"
     number = kinds.index("number")
-    values = [math.nan if cell is None else float(cell) for cell in cells[number]]
+    values = [_height(cell) for cell in cells[number]]
     if [kinds[place] for place in labels] == ["time"]:
         return _line(columns[labels[0]], cells[labels[0]], columns[number], values)
     if len(rows) > MOST_BARS:
@@ -87,6 +87,7 @@ def draw(chart: Chart, title: str, path: Path) -> None:
         title: above it, such as the question.
         path: written whole; its folder is made.
     """
+    from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
     from matplotlib.figure import Figure
 
     bars = chart.kind == "bar"
@@ -107,7 +108,9 @@ def draw(chart: Chart, title: str, path: Path) -> None:
         if isinstance(chart.labels[0], int):
             axes.xaxis.get_major_locator().set_params(integer=True)
         else:
-            figure.autofmt_xdate()
+            dates = AutoDateLocator()
+            axes.xaxis.set_major_locator(dates)
+            axes.xaxis.set_major_formatter(ConciseDateFormatter(dates))
         axes.set_xlabel(_shown(chart.label), **plain)
         axes.set_ylabel(_shown(chart.number), **plain)
     axes.grid(axis="x" if bars else "both", alpha=0.3)
@@ -144,12 +147,15 @@ def _kind(name: str, cells: Sequence[Cell]) -> Literal["number", "time", "text",
         return "other" if last in _IDENTIFIERS else "number"
     if any(isinstance(cell, bytes) for cell in known):
         return "other"
-    yearly = last == "year" or "%Y'" in name
-    if all(
-        isinstance(cell, str) and (_date(cell) or (yearly and _YEAR.match(cell))) for cell in known
-    ):
+    texts = all(isinstance(cell, str) for cell in known)
+    if texts and (last == "year" or "%Y'" in name) and all(map(_YEAR.match, known)):
         return "time"
-    return "text"
+    return "time" if texts and all(map(_date, known)) else "text"
+
+
+def _height(cell: Cell) -> float:
+    """A number as it is drawn; NULL and what is not finite leave a gap."""
+    return math.nan if cell is None or not math.isfinite(cell) else float(cell)
 
 
 def _date(text: str) -> datetime | None:

@@ -40,6 +40,11 @@ def test_a_time_and_a_number_are_a_line_in_the_order_of_time(name, cells, times)
     assert chart == Chart("line", name, "sum(Total)", times, (2.0, 1.0))
 
 
+def test_years_and_dates_in_one_column_are_texts():
+    chart = chart_of(["year", "n"], [("2009", 1), ("2009-05-01", 2)])
+    assert chart.kind == "bar" and chart.labels == ("2009", "2009-05-01")
+
+
 def test_a_date_beside_a_text_is_part_of_the_category():
     chart = chart_of(["n", "d", "x"], [("a", "2009-01-01", 1), ("b", "2009-01-02", 2)])
     assert chart.kind == "bar" and chart.labels[0] == "a 2009-01-01"
@@ -67,6 +72,8 @@ def test_what_is_no_chart_says_why(columns, rows, reason):
     [
         (["a $x$", "n"], [("\\frac{1}$ and $2\x1b[31m", 1), ("日本", -2.5), ("l" * 500, None)]),
         (["year", "n"], [(2009, 1), (2010, 2)]),
+        (["a", "n"], [("x", math.inf), ("y", math.nan)]),
+        (["a", "n"], [("x", 2**62), ("y", -(2**62))]),
         (["d", "n"], [("2009-01-01", 1), ("2010-01-01", None)]),
     ],
 )
