@@ -136,7 +136,7 @@ class Sandbox:
         sql: str,
         *,
         context: str | None = None,
-        database: Path | None = None,
+        database: str | Path | None = None,
         seconds: float = 5.0,
         max_rows: int = 10_000,
         writes: bool = False,
@@ -168,7 +168,7 @@ class Sandbox:
         self,
         *,
         context: str | None = None,
-        database: Path | None = None,
+        database: str | Path | None = None,
         seconds: float = 5.0,
     ) -> Schema:
         """The tables and views of a database, with columns and keys.
@@ -187,7 +187,7 @@ class Sandbox:
         do: str,
         sql: str,
         context: str | None,
-        database: Path | None,
+        database: str | Path | None,
         seconds: float,
         max_rows: int,
     ) -> tuple[Outcome, tuple[Table, ...]]:

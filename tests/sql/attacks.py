@@ -38,6 +38,7 @@ class Attack:
             the context of a harmless query.
         before: added to the context in which it runs.
         bomb: it aims at time or memory, so that it may run into the deadline.
+        variant: much like another of the list; tested with `--slow`.
     """
 
     engine: Engine
@@ -47,6 +48,7 @@ class Attack:
     way: Way = "query"
     before: str = ""
     bomb: bool = False
+    variant: bool = False
 
 
 @dataclass(frozen=True)

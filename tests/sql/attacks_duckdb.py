@@ -219,13 +219,34 @@ ENDED = frozenset(["timeout", "memory", "too_many_rows", "invalid_sql"])
 SEQUENCE = "CREATE SEQUENCE counter;"
 
 
+VARIANTS = frozenset(
+    [
+        "sleep as Postgres does",
+        "count a large range",
+        "distinct without end",
+        "a window over a large range",
+        "one list of all numbers",
+        "a map of all numbers",
+        "a sorted cross join",
+        "a growing list",
+        "repeat a text many times",
+        "pad a text",
+        "another distance",
+        "similarity of long texts",
+        "a replacement by pattern",
+        "lists of lists",
+        "times without end",
+        "a factorial",
+        "5000 unions",
+    ]
+)
 REFUSED_STATUSES = frozenset(["refused"])
 MISSING_STATUSES = frozenset(["refused", "invalid_sql"])
 BROKEN = frozenset(["context_error"])
 
 
 def attack(aim: str, sql: str, statuses: frozenset[str], **rest) -> Attack:
-    return Attack("duckdb", aim, sql, statuses, **rest)
+    return Attack("duckdb", aim, sql, statuses, variant=aim in VARIANTS, **rest)
 
 
 ATTACKS = [

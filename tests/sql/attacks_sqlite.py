@@ -201,13 +201,23 @@ SCRIPTS_REFUSED = {
 ENDED = frozenset(["timeout", "memory", "too_many_rows", "invalid_sql"])
 
 
+VARIANTS = frozenset(
+    [
+        "one JSON array of all numbers",
+        "distinct without end",
+        "a window without end",
+        "a growing set",
+        "one text of a cross join",
+        "subqueries in each other",
+    ]
+)
 REFUSED_STATUSES = frozenset(["refused"])
 MISSING_STATUSES = frozenset(["refused", "invalid_sql"])
 BROKEN = frozenset(["context_error"])
 
 
 def attack(aim: str, sql: str, statuses: frozenset[str], **rest) -> Attack:
-    return Attack("sqlite", aim, sql, statuses, **rest)
+    return Attack("sqlite", aim, sql, statuses, variant=aim in VARIANTS, **rest)
 
 
 ATTACKS = [

@@ -10,6 +10,7 @@ from kerasft.sql.engine import Engine
 from kerasft.sql.sandbox import Sandbox
 from tests.sql.attacks import CANARY, CONTEXT, ROWS, Attack, contents, make_outside, run_attack
 from tests.sql.attacks_duckdb import ATTACKS as DUCKDB_ATTACKS
+from tests.sql.attacks_duckdb import SEQUENCE
 from tests.sql.attacks_sqlite import ATTACKS as SQLITE_ATTACKS
 
 SECONDS = 0.3
@@ -32,6 +33,14 @@ def sandboxes() -> Iterator[dict[Engine, Sandbox]]:
         sandbox.close()
 
 
+def listed(attacks: list[Attack]) -> list:
+    """The attacks as parameters of a test."""
+    return [
+        pytest.param(one, id=one.aim, marks=[pytest.mark.slow] if one.variant else [])
+        for one in attacks
+    ]
+
+
 def check(attack: Attack, sandboxes: dict[Engine, Sandbox], outside: Path) -> None:
     sandbox = sandboxes.setdefault(attack.engine, Sandbox(attack.engine))
     before = contents(outside)
@@ -41,7 +50,8 @@ def check(attack: Attack, sandboxes: dict[Engine, Sandbox], outside: Path) -> No
     assert outcome.status in attack.statuses, outcome
     assert outcome.message or outcome.status == "ok"
     if attack.bomb:
-        assert measured.seconds < SECONDS + LATE_SECONDS
+        assert outcome.seconds < SECONDS + LATE_SECONDS
+        assert measured.seconds < 2 * SECONDS + LATE_SECONDS  # with the building of its context
     assert measured.peak_bytes < LIMITS[attack.engine]
     assert CANARY not in repr(outcome)
     assert contents(outside) == before
@@ -50,12 +60,38 @@ def check(attack: Attack, sandboxes: dict[Engine, Sandbox], outside: Path) -> No
     assert next_one.rows == ROWS, next_one
 
 
-@pytest.mark.parametrize("attack", SQLITE_ATTACKS, ids=lambda attack: attack.aim)
+@pytest.mark.parametrize("attack", listed(SQLITE_ATTACKS))
 def test_sqlite(attack: Attack, sandboxes: dict[Engine, Sandbox], outside: Path) -> None:
     check(attack, sandboxes, outside)
 
 
-@pytest.mark.parametrize("attack", DUCKDB_ATTACKS, ids=lambda attack: attack.aim)
+@pytest.mark.parametrize("attack", listed(DUCKDB_ATTACKS))
 def test_duckdb(attack: Attack, sandboxes: dict[Engine, Sandbox], outside: Path) -> None:
     pytest.importorskip("duckdb")
     check(attack, sandboxes, outside)
+
+
+@pytest.mark.parametrize("engine", ["sqlite", "duckdb"])
+def test_what_is_refused_on_a_context_is_refused_on_a_file(
+    engine: Engine, sandboxes: dict[Engine, Sandbox], outside: Path, tmp_path: Path
+) -> None:
+    module = pytest.importorskip("sqlite3" if engine == "sqlite" else "duckdb")
+    attacks = SQLITE_ATTACKS if engine == "sqlite" else DUCKDB_ATTACKS
+    file = tmp_path / "singers.db"
+    connection = module.connect(str(file))
+    for statement in (CONTEXT + (SEQUENCE if engine == "duckdb" else "")).split(";\n"):
+        connection.execute(statement)
+    connection.commit()
+    connection.close()
+    before = contents(outside), contents(tmp_path)
+    sandbox = sandboxes.setdefault(engine, Sandbox(engine))
+    for attack in attacks:
+        if attack.bomb or attack.way != "query" or attack.before not in ("", SEQUENCE):
+            continue
+        sql = attack.sql.replace("OUTSIDE", str(outside))
+        outcome = sandbox.run(sql, database=file, seconds=PATIENT_SECONDS)
+        assert outcome.status in attack.statuses, (attack.aim, outcome)
+        assert CANARY not in repr(outcome)
+    assert (contents(outside), contents(tmp_path)) == before
+    query = "SELECT id, name, age FROM singer ORDER BY id"
+    assert sandbox.run(query, database=file).rows == ROWS
