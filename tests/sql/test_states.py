@@ -1,9 +1,10 @@
 """Verdicts of state-1 as a table."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import pytest
 
+from kerasft.sql.sandbox import Sandbox
 from kerasft.sql.schema import Row, TableState
 from kerasft.sql.states import states_equal
 
@@ -103,3 +104,55 @@ def test_types_of_duckdb_count_by_name() -> None:
     assert states_equal(gold, predicted).equal
     assert states_equal(gold, predicted, engine="duckdb").reason == "columns"
     assert states_equal(gold, [table(columns=(("a", "date"),))], engine="duckdb").equal
+
+
+BEFORE = """
+CREATE TABLE t (id INTEGER PRIMARY KEY, name VARCHAR(9), price DOUBLE);
+INSERT INTO t VALUES (1, 'a', 0.1), (2, 'b', 0.2);
+"""
+
+
+@pytest.fixture(scope="module", params=["sqlite", "duckdb"])
+def sandbox(request: pytest.FixtureRequest) -> Iterator[Sandbox]:
+    if request.param == "duckdb":
+        pytest.importorskip("duckdb", reason="needs the extra `duckdb`")
+    with Sandbox(request.param) as own:
+        yield own
+
+
+@pytest.mark.parametrize(
+    ("gold", "predicted", "reason"),
+    [
+        ("DELETE FROM t WHERE id = 1", "DELETE FROM t WHERE name = 'a'", "equal"),
+        ("DELETE FROM t WHERE id = 1", "DELETE FROM t", "rows"),
+        ("UPDATE t SET price = price + 0.2", "UPDATE t SET price = 0.2 + price", "equal"),
+        ("UPDATE t SET price = 0.3 WHERE id = 1", "UPDATE t SET price = 0.1 + 0.2 WHERE id = 1",
+         "equal"),
+        ("INSERT INTO t VALUES (3, 'c', NULL)", "INSERT INTO t (name, id) VALUES ('c', 3)",
+         "equal"),
+        ("INSERT INTO t VALUES (3, 'c', NULL)", "INSERT INTO t VALUES (3, 'C', NULL)", "rows"),
+        ("CREATE TABLE u (a INTEGER)", "create table U (A integer)", "equal"),
+        ("CREATE TABLE u (a INTEGER)", "CREATE VIEW u AS SELECT id AS a FROM t WHERE 1 = 0",
+         "tables"),
+        ("CREATE TABLE u (a INTEGER)", "CREATE TABLE u (a VARCHAR)", "columns"),
+        ("CREATE TABLE u (a INTEGER PRIMARY KEY)", "CREATE TABLE u (a INTEGER)", "constraints"),
+        ("CREATE TABLE u (a INTEGER, PRIMARY KEY (a))", "CREATE TABLE u (a INTEGER PRIMARY KEY)",
+         "equal"),
+        ("CREATE TABLE u (a INTEGER CHECK (a > 0))", "CREATE TABLE u (a INTEGER, CHECK (a>0))",
+         "equal"),
+        ("CREATE TABLE u (a INTEGER UNIQUE)",
+         "CREATE TABLE u (a INTEGER); CREATE UNIQUE INDEX one ON u (a)", "equal"),
+        ("CREATE INDEX one ON t (name)", "CREATE INDEX other ON t (name)", "equal"),
+        ("CREATE INDEX one ON t (name)", "CREATE INDEX one ON t (price)", "constraints"),
+        ("ALTER TABLE t ADD COLUMN age INTEGER", "ALTER TABLE t ADD age INTEGER", "equal"),
+        ("ALTER TABLE t RENAME COLUMN name TO label", "SELECT 1", "columns"),
+        ("CREATE TABLE u (a INTEGER); DROP TABLE t", "CREATE TABLE u (a INTEGER)", "tables"),
+    ],
+)  # fmt: skip
+def test_scripts_are_compared_by_what_they_leave(
+    sandbox: Sandbox, gold: str, predicted: str, reason: str
+) -> None:
+    outcomes = [sandbox.run(sql, context=BEFORE, writes=True) for sql in (gold, predicted)]
+    assert [outcome.status for outcome in outcomes] == ["ok", "ok"]
+    states = [outcome.state for outcome in outcomes]
+    assert states_equal(*states, engine=sandbox.engine).reason == reason
