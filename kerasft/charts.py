@@ -1,5 +1,6 @@
 """A query's result as a chart: whether it is one, and its PNG."""
 
+import contextlib
 import math
 import re
 import warnings
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import Literal
 
 from kerasft.data.synth.words import split_identifier
+from kerasft.errors import KerasftError
 from kerasft.sql.schema import Cell, Row
 
 MOST_BARS = 40
@@ -86,6 +88,9 @@ def draw(chart: Chart, title: str, path: Path) -> None:
         chart: what to draw.
         title: above it, such as the question.
         path: written whole; its folder is made.
+
+    Raises:
+        KerasftError: the file cannot be written.
     """
     from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
     from matplotlib.figure import Figure
@@ -116,13 +121,20 @@ def draw(chart: Chart, title: str, path: Path) -> None:
     axes.grid(axis="x" if bars else "both", alpha=0.3)
     axes.set_axisbelow(True)
     axes.set_title(_shown(title, 200), fontsize=10, wrap=True, **plain)
-    path.parent.mkdir(parents=True, exist_ok=True)
     aside = path.with_name(f".{path.name}")
-    with warnings.catch_warnings():
-        # A script that the font lacks is drawn as boxes; the table has the text.
-        warnings.filterwarnings("ignore", "Glyph .* missing", UserWarning)
-        figure.savefig(aside, format="png")
-    aside.replace(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with warnings.catch_warnings():
+            # A script that the font lacks is drawn as boxes; the table has the text.
+            warnings.filterwarnings("ignore", "Glyph .* missing", UserWarning)
+            figure.savefig(aside, format="png")
+        aside.replace(path)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            aside.unlink(missing_ok=True)
+        raise KerasftError(
+            f"{path} cannot be written: {error.strerror or error}; give another file"
+        ) from error
 
 
 def _line(label: str, cells: Sequence[Cell], number: str, values: Sequence[float]) -> Chart | str:

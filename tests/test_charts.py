@@ -6,6 +6,7 @@ from datetime import datetime
 import pytest
 
 from kerasft.charts import MOST_BARS, Chart, chart_of, draw
+from kerasft.errors import KerasftError
 
 
 def test_a_category_and_a_number_are_bars_in_the_results_order():
@@ -82,3 +83,11 @@ def test_a_png_is_written_whole(tmp_path, columns, rows):
     draw(chart_of(columns, rows), "What costs $5, or $6?", path)
     assert path.read_bytes().startswith(b"\x89PNG")
     assert [entry.name for entry in path.parent.iterdir()] == ["chart.png"]
+
+
+def test_a_chart_that_cannot_be_written_is_told(tmp_path):
+    (tmp_path / "chart.png").mkdir()
+    chart = chart_of(["a", "n"], [("x", 1), ("y", 2)])
+    with pytest.raises(KerasftError, match="cannot be written"):
+        draw(chart, "x", tmp_path / "chart.png")
+    assert [entry.name for entry in tmp_path.iterdir()] == ["chart.png"]
