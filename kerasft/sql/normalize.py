@@ -1,43 +1,62 @@
 """SQL in one written form, for an exact match that does not depend on how it was typed.
 
-Both sides of a comparison go through `normalize`; equal texts are the same query up to the
-case of keywords and names, quotes around names, spaces, comments, optional keywords (INNER,
-OUTER, ASC, AS), table aliases and the final semicolon. Different texts can still mean the same.
+Both sides of a comparison go through `normalize`; equal texts are the same query up to how it
+was written, which `kerasft.sql.unify` lists. Different texts can still mean the same.
 """
 
 import logging
-import re
+from collections import Counter
 from typing import TYPE_CHECKING
 
-from kerasft.sql.lexical import extract_sql, fold, ordered_outermost
+from kerasft.sql.lexical import Piece, extract_sql, fold, ordered_outermost, pieces
+from kerasft.sql.schema import Schema
+from kerasft.sql.unify import AFFINITIES, Tables, cross_joins, unify
 
 if TYPE_CHECKING:
     from sqlglot import exp
 
-__all__ = ["extract_sql", "normalize", "order_keys_query", "ordered_outermost"]
+__all__ = [
+    "Tables",
+    "columns_by_table",
+    "extract_sql",
+    "normalize",
+    "order_keys_query",
+    "ordered_outermost",
+]
 
-_PLAIN_NAME = re.compile(r"[A-Za-z_]\w*\Z")
+# Keywords that change nothing, and the names of types, which `unify` compares.
+_SILENT = frozenset(["AS", "INNER", "OUTER", "CROSS", "ASC", "INTEGER", "REAL", *AFFINITIES])
 
 
-def normalize(sql: str, dialect: str = "sqlite") -> str:
+def columns_by_table(schema: Schema) -> Tables:
+    """The names that a query over a database may use, in lower case."""
+    return {
+        table.name.lower(): frozenset(column.name.lower() for column in table.columns)
+        for table in schema.tables
+    }
+
+
+def normalize(sql: str, dialect: str = "sqlite", tables: Tables | None = None) -> str:
     """One written form of a statement.
 
-    Table aliases become t1, t2, … in the order in which the tables are named, and every table
-    gets one, so that `singer.name`, `T1.name` and, in a query over one table, `name` agree.
-    Names are in lower case and without quotes where they need none. In SQLite a name in double
-    quotes that is compared with something is most often meant as text, so it keeps its case.
+    Names are in lower case and without quotes where they need none, table aliases become t1,
+    t2, … in the order in which the tables are named, and keywords, aliases and qualifiers that
+    nothing needs are gone (`kerasft.sql.unify`).
 
-    SQL that sqlglot does not parse as one statement is only folded (`kerasft.sql.lexical.fold`).
+    SQL that sqlglot does not parse as one statement, or does not write again as it read it,
+    is only folded (`kerasft.sql.lexical.fold`).
 
     Args:
         dialect: how sqlglot reads and writes the SQL.
+        tables: the columns of each table, by name, in lower case. With them a name in double
+            quotes is known to be text or not, as SQLite decides it, and a qualifier is dropped
+            or added only where it says the same. Without them text in double quotes is what
+            something is compared with, and qualifiers in a query over one table go.
     """
     try:
         tree = _parse(sql, dialect)
-        _quoted_text_to_literals(tree)
-        _unify_tables(tree)
-        _unify_names(tree)
-        _drop_optional_keywords(tree)
+        _check_round_trip(tree, sql, dialect)
+        unify(tree, list(pieces(sql)), dialect, tables)
         return tree.sql(dialect=dialect, comments=False)
     # sqlglot raises its own errors and, on odd input, whatever its code runs into; deep
     # nesting is a RecursionError. The answer to all of them is the same.
@@ -93,77 +112,45 @@ def _parse(sql: str, dialect: str) -> "exp.Expression":
     return statements[0]
 
 
-def _quoted_text_to_literals(tree: "exp.Expression") -> None:
+def _check_round_trip(tree: "exp.Expression", sql: str, dialect: str) -> None:
+    """That sqlglot read and writes the statement word for word, and not what it takes for it.
+
+    It reads `mod(a, 2)` as `a % 2` and writes `CAST(a AS DATE)` as `DATE(a)`, which SQLite
+    computes otherwise. Types in a cast are left to `unify`.
+
+    Raises:
+        ValueError: it does not.
+    """
     from sqlglot import exp
 
-    for column in list(tree.find_all(exp.Column)):
-        if column.table or not column.this.args.get("quoted"):
+    copy = tree.copy()
+    for cast in copy.find_all(exp.Cast):
+        cast.set("to", exp.DataType.build("TEXT"))
+    cross_joins(copy)
+    written = copy.sql(dialect=dialect, comments=False)
+    before, after = _words(sql), _words(written)
+    commas = max(before[","] - after[","], 0)  # in FROM they are written as joins
+    conditions = max(before["ON"] - after["ON"], 0)  # ON TRUE is none
+    before.update({",": -commas, "JOIN": commas, "ON": -conditions, "TRUE": -conditions})
+    if _parse(written, dialect) != copy or before != after:
+        raise ValueError("not written as it was read")
+
+
+def _words(sql: str) -> Counter[str]:
+    """How often each word, name, string and mark occurs, but for those that say nothing."""
+    texts = []
+    for piece in pieces(sql):
+        if piece.kind in ("space", "comment") or piece.text == ";":
             continue
-        parent = column.parent
-        on_the_right = isinstance(parent, exp.Binary) and parent.expression is column
-        if isinstance(parent, (exp.Predicate, exp.In, exp.Between)) and (
-            on_the_right or column.arg_key in ("expressions", "low", "high")
-        ):
-            column.replace(exp.Literal.string(column.name))
+        texts.append(_bare(piece) if piece.kind == "name" else piece.text)
+        if piece.kind in ("name", "word"):
+            texts[-1] = texts[-1].upper()
+        elif piece.text == "=" and texts[-2:-1] in (["!"], ["="]):
+            texts[-2:] = ["<", ">"] if texts[-2] == "!" else ["="]
+    return Counter(text for text in texts if text not in _SILENT)
 
 
-def _unify_tables(tree: "exp.Expression") -> None:
-    """Call the tables of every SELECT t1, t2, …, and drop qualifiers that nothing needs."""
-    from sqlglot import exp
-
-    named: dict[int, dict[str, str]] = {}  # id of a SELECT -> name in it -> canonical name
-    sizes: dict[int, int] = {}
-    count = 0
-    for select in tree.find_all(exp.Select, bfs=False):
-        sources = _sources(select)
-        sizes[id(select)] = len(sources)
-        names = named.setdefault(id(select), {})
-        for source in sources:
-            count += 1
-            names[source.alias_or_name.lower()] = f"t{count}"
-            alias = source.args.get("alias") or exp.TableAlias()
-            alias.set("this", exp.to_identifier(f"t{count}"))
-            source.set("alias", alias)
-    for column in list(tree.find_all(exp.Column)):
-        if not column.table:
-            continue
-        select = nearest = column.find_ancestor(exp.Select)
-        while select is not None and column.table.lower() not in named[id(select)]:
-            select = select.find_ancestor(exp.Select)
-        if select is None:
-            continue
-        if select is nearest and sizes[id(select)] == 1:
-            column.set("table", None)
-        else:
-            name = named[id(select)][column.table.lower()]
-            column.set("table", exp.to_identifier(name))
-
-
-def _sources(select: "exp.Select") -> list["exp.Expression"]:
-    """The tables and subqueries that a SELECT names in FROM and JOIN, in that order."""
-    from sqlglot import exp
-
-    clauses = [select.args.get(name) for name in ("from", "from_")]  # its name before and in 28
-    clauses += select.args.get("joins") or []
-    named = [clause.this for clause in clauses if clause is not None]
-    return [source for source in named if isinstance(source, (exp.Table, exp.Subquery))]
-
-
-def _unify_names(tree: "exp.Expression") -> None:
-    from sqlglot import exp
-
-    for name in tree.find_all(exp.Identifier):
-        name.set("this", name.this.lower())
-        if _PLAIN_NAME.match(name.this):
-            name.set("quoted", False)
-
-
-def _drop_optional_keywords(tree: "exp.Expression") -> None:
-    from sqlglot import exp
-
-    for join in tree.find_all(exp.Join):
-        if join.kind == "INNER" or (join.kind == "OUTER" and join.side):
-            join.set("kind", None)
-    for ordered in tree.find_all(exp.Ordered):
-        if not ordered.args.get("desc"):
-            ordered.set("desc", None)
+def _bare(name: Piece) -> str:
+    """A quoted name without its quotes."""
+    quote = name.text[-1]
+    return name.text[1:-1].replace(quote * 2, quote)

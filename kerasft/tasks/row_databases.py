@@ -8,9 +8,12 @@ from typing import Any
 from kerasft.errors import SqlError
 from kerasft.sql.contexts import Script, runnable_context
 from kerasft.sql.engine import Engine, engine_of
+from kerasft.sql.normalize import Tables, columns_by_table
 from kerasft.sql.sandbox import Outcome, Sandbox
 
 SECONDS = 5.0
+Source = tuple[str | None, Path | None]
+"""A context that SQLite builds, or a file."""
 
 
 class RowDatabase:
@@ -31,6 +34,7 @@ class RowDatabase:
         path: Path | None = None,
         skipped: int = 0,
         seconds: float = SECONDS,
+        known: dict[Source, Tables | None] | None = None,
     ) -> None:
         self.engine = engine
         self.skipped = skipped
@@ -38,7 +42,22 @@ class RowDatabase:
         self._context = context
         self._path = path
         self._seconds = seconds
+        self._known = {} if known is None else known
         self._outcomes: dict[tuple[str, bool], Outcome] = {}
+
+    def tables(self) -> Tables | None:
+        """The columns by table; None where the database cannot be had."""
+        source = (self._context, self._path)
+        if source not in self._known:
+            try:
+                schema = self._sandbox.schema(
+                    context=self._context, database=self._path, seconds=self._seconds
+                )
+            except SqlError:
+                self._known[source] = None
+            else:
+                self._known[source] = columns_by_table(schema)
+        return self._known[source]
 
     def run(self, sql: str, *, writes: bool = False) -> Outcome:
         """The outcome of `sql` on a fresh database; with `writes`, on a copy that it may change."""
@@ -63,7 +82,11 @@ class MissingDatabase:
     def __init__(self, message: str) -> None:
         self._outcome = Outcome("context_error", message=message)
 
+    def tables(self) -> None:
+        """Nothing is known of it."""
+
     def run(self, sql: str, *, writes: bool = False) -> Outcome:
+        """Why there is no database, whatever is asked."""
         return self._outcome
 
 
@@ -79,6 +102,7 @@ class Databases:
         self._stack = ExitStack()
         self._sandboxes: dict[Engine, Sandbox] = {}
         self._scripts: dict[str, Script] = {}
+        self._known: dict[Source, Tables | None] = {}
         self._engines: dict[Path, Engine | SqlError] = {}
 
     def __enter__(self) -> "Databases":
@@ -109,6 +133,7 @@ class Databases:
             context=script.text,
             skipped=len(script.skipped),
             seconds=self._seconds,
+            known=self._known,
         )
 
     def _file(self, path: Path) -> RowDatabase | MissingDatabase:
@@ -120,7 +145,9 @@ class Databases:
         engine = self._engines[path]
         if isinstance(engine, SqlError):
             return MissingDatabase(str(engine))
-        return RowDatabase(self._sandbox(engine), engine, path=path, seconds=self._seconds)
+        return RowDatabase(
+            self._sandbox(engine), engine, path=path, seconds=self._seconds, known=self._known
+        )
 
     def _sandbox(self, engine: Engine) -> Sandbox:
         if engine not in self._sandboxes:

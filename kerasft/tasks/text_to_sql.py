@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from kerasft.sql.contexts import sqlite_query
+from kerasft.sql.lexical import fold
 from kerasft.sql.modes import MODES, Gold
 from kerasft.sql.normalize import extract_sql, normalize, order_keys_query
 from kerasft.sql.results import Verdict, equal_results
@@ -159,7 +160,7 @@ def _judge(row: Mapping[str, Any], answer: str, databases: Databases) -> Judgeme
     no_database = "context_error" in (gold.status, predicted.status)
     judged = gold.status == "ok" and not no_database
     bag, spider, bird = execution.matches if judged else (None, None, None)
-    exact = predicted_sql is not None and _same_text(gold_sql, predicted_sql, database.engine)
+    exact = predicted_sql is not None and _same_text(gold_sql, predicted_sql, database)
     return Judgement(
         predicted_sql=predicted_sql,
         raw_exact_match=answer.strip() == gold_sql.strip(),
@@ -275,8 +276,12 @@ def _status(execution: _Execution) -> str:
     return "match" if execution.matches[0] else execution.mismatch
 
 
-def _same_text(gold_sql: str, predicted_sql: str, dialect: str) -> bool:
-    return normalize(predicted_sql, dialect) == normalize(gold_sql, dialect)
+def _same_text(gold_sql: str, predicted_sql: str, database: AnyDatabase) -> bool:
+    if fold(gold_sql) == fold(predicted_sql):
+        return True
+    tables = database.tables()
+    forms = [normalize(sql, database.engine, tables) for sql in (gold_sql, predicted_sql)]
+    return forms[0] == forms[1]
 
 
 def _first(row: Mapping[str, Any], names: Sequence[str]) -> str | None:
