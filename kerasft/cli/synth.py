@@ -168,7 +168,7 @@ def _print_patterns(difficulties: Sequence[str], counts: Mapping[tuple[str, str]
 
 
 def _spider(tables: Path, questions: Path, out: Path, seed: int, as_json: bool) -> None:
-    from kerasft.data.spider_databases import build_spider_databases
+    from kerasft.data.spider_databases import ROWS, build_spider_databases
 
     began = time.perf_counter()
     report = build_spider_databases(tables, questions, out, seed).as_json()
@@ -182,7 +182,7 @@ def _spider(tables: Path, questions: Path, out: Path, seed: int, as_json: bool) 
         f"{report['questions']:,} questions in {seconds:.1f} s: {out}",
         markup=False,
     )
-    console().print(f"Score a model on them: kerasft eval RUN --data {out / 'rows.jsonl'}")
+    console().print(f"Score a model on them: kerasft eval RUN --data {out / ROWS}", markup=False)
 
 
 def _print_report(report: Mapping[str, Any]) -> None:

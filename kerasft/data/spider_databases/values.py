@@ -146,6 +146,26 @@ def as_stored(column: Column, value: Value) -> Value:
     return value if column.type == "others" else as_number(value, padded=True)
 
 
+def satisfies(column: Column, value: Value, operator: str, other: Value) -> bool:
+    """Whether a comparison holds as SQLite would see it for the column's type."""
+    if operator in ("like", "not like"):
+        pattern, text = str(other).lower().strip("%"), str(value).lower()
+        return (pattern in text) == (operator == "like")
+    value, other = as_stored(column, value), as_stored(column, other)
+    if isinstance(value, str) != isinstance(other, str):
+        value, other = as_number(value), as_number(other)
+    if isinstance(value, str) != isinstance(other, str):
+        return operator in ("<>",)
+    return {
+        "=": value == other,
+        "<>": value != other,
+        ">": value > other,
+        "<": value < other,
+        ">=": value >= other,
+        "<=": value <= other,
+    }.get(operator, True)
+
+
 def _all_numbers(column: Column, wanted: Sequence[tuple[str, Value]]) -> bool:
     if column.type == "time":
         return False

@@ -22,7 +22,7 @@ from kerasft.data.spider_databases.queries import (
 )
 from kerasft.data.spider_databases.rows import Row, Rows
 from kerasft.data.spider_databases.schema import Column, Table
-from kerasft.data.spider_databases.values import as_number, as_stored, matching, meeting
+from kerasft.data.spider_databases.values import as_stored, matching, meeting, satisfies
 
 Node = tuple[int, str, str]
 Evaluate = Callable[[str], Value | None]
@@ -256,7 +256,8 @@ class Bundle:
 
     def _fresh_group(self, scope: Scope) -> None:
         """A group of its own, so that rows that are there do not move its average."""
-        for expression in scope.select.args["group"].expressions:
+        group = scope.select.args.get("group")
+        for expression in group.expressions if group is not None else ():
             reference = scope.resolve(expression)
             if reference is not None:
                 self._fresh([reference])
@@ -345,23 +346,3 @@ class Bundle:
         for table, column in node.places:
             if column.name.lower() in table.links:
                 yield table.links[column.name.lower()]
-
-
-def satisfies(column: Column, value: Value, operator: str, other: Value) -> bool:
-    """Whether a comparison holds as SQLite would see it for the column's type."""
-    if operator in ("like", "not like"):
-        pattern, text = str(other).lower().strip("%"), str(value).lower()
-        return (pattern in text) == (operator == "like")
-    value, other = as_stored(column, value), as_stored(column, other)
-    if isinstance(value, str) != isinstance(other, str):
-        value, other = as_number(value), as_number(other)
-    if isinstance(value, str) != isinstance(other, str):
-        return operator in ("<>",)
-    return {
-        "=": value == other,
-        "<>": value != other,
-        ">": value > other,
-        "<": value < other,
-        ">=": value >= other,
-        "<=": value <= other,
-    }.get(operator, True)

@@ -113,7 +113,7 @@ def _for_engine(draft: Draft, engine: Engine) -> Draft:
 
     return replace(
         draft,
-        sql=translated(draft.sql),
+        sql=f"{translated(draft.sql)};",
         differs_from=tuple(map(translated, draft.differs_from)),
         agrees_with=tuple(map(translated, draft.agrees_with)),
         sort_keys=translated(draft.sort_keys),

@@ -7,8 +7,7 @@ import pytest
 from kerasft.data.spider_databases.mutants import mutants
 from kerasft.data.spider_databases.queries import parse, wanted
 from kerasft.data.spider_databases.schema import Column, database_of
-from kerasft.data.spider_databases.values import as_stored, matching, meeting
-from kerasft.data.spider_databases.witness import satisfies
+from kerasft.data.spider_databases.values import as_stored, matching, meeting, satisfies
 
 
 def test_literals_are_found_at_their_columns(entry: dict[str, Any]) -> None:
