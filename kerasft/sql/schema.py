@@ -60,7 +60,8 @@ class Table:
 class Schema:
     """The tables and views of a database, in the order in which the engine keeps them.
 
-    SQLite keeps the order of creation; DuckDB gives tables before views, each by name.
+    SQLite keeps the order of creation; DuckDB gives tables before views, each by its object
+    number. DuckDB's tables outside the schema `main` have their schema before the name, with a dot.
     """
 
     engine: Engine
