@@ -156,4 +156,5 @@ class RichReporter:
         )
 
     def note(self, text: str) -> None:
-        self._console.print(text, markup=False, highlight=False)
+        # Not folded at the console's width: a command in it is there to be copied.
+        self._console.print(text, markup=False, highlight=False, soft_wrap=True)

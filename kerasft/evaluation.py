@@ -1,6 +1,7 @@
 """`evaluate`: answers to rows with known answers, judged by the task."""
 
 import json
+import sqlite3
 import time
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -28,6 +29,9 @@ if TYPE_CHECKING:
     from kerasft.engine.perplexity import CompletionLosses
     from kerasft.evaluating.contender import Contest, Scored
     from kerasft.judging import Judge
+
+JUDGED_WITH = ("duckdb", "sqlglot", "scipy", "openai")
+"""Packages whose versions can change a score, beside those that can change an answer."""
 
 
 def evaluate(
@@ -108,8 +112,7 @@ def evaluate(
     )
     run = RunFolder.open(Path(run_or_model)) if is_run(Path(run_or_model)) else None
     resolved = _recipe(run, wanted)
-    check(wanted, resolved.task, is_a_run=run is not None)
-    folder = Path(out) if out else run.eval  # type: ignore[union-attr]
+    folder = check(wanted, resolved.task, run.eval if run else None)
     backend = backend or (run and run.record().get("backend")) or backends.DEFAULT
     backends.select(backend)
     grader = _judge(wanted)
@@ -140,11 +143,11 @@ def _evaluate(
     began, started = time.monotonic(), datetime.now(UTC).isoformat(timespec="seconds")
     model = _model(run, wanted, recipe, rows, reporter)
     prompts = [prompt_ids(model, row) for row in rows.rows]
-    device, found_versions = current(), versions()
+    device = current()
     run_by = {
         "backend": backend,
         "device": f"{device.kind} {device.name}",
-        "versions": found_versions,
+        "versions": versions(),
     }
     depends_on = asked(model, prompts, recipe.eval, run_by)
     path = folder / f"{rows.name}.partial.jsonl"
@@ -201,7 +204,7 @@ def _evaluate(
             "judge": judge.described() if judge is not None else None,
             "backend": run_by["backend"],
             "device": {"kind": device.kind, "name": device.name},
-            "versions": found_versions,
+            "versions": versions(JUDGED_WITH) | {"sqlite": sqlite3.sqlite_version},
             **{name: each.summary for name, each in scored.items()},
             **_beside(rows, scored, predictions),
             **_retried(scored, wanted.retry),

@@ -1,7 +1,12 @@
 """`kerasft.evaluate` on rows with known answers."""
 
 import json
+import shlex
 import shutil
+import signal
+import subprocess
+import sys
+import time
 
 import numpy as np
 import pytest
@@ -14,6 +19,7 @@ from kerasft.judging import Grade
 from kerasft.models import sources
 from kerasft.recipe import override
 from kerasft.runs import RunFolder
+from tests.judging.stub import Reply, serve, verdict
 from tests.small import TINY, say_rows, small_recipe, write_rows
 
 pytestmark = pytest.mark.keras
@@ -174,6 +180,37 @@ def test_a_stopped_evaluation_goes_on_and_ends_in_the_same_bytes(
     assert not partial.exists()
 
 
+@pytest.mark.slow
+def test_ctrl_c_says_how_to_go_on_and_that_does(tiny_run, tmp_path):
+    """The command line in a process of its own, interrupted after its third answer."""
+    source = write_rows(tmp_path / "mine.jsonl", say_rows(200))
+    line = ["eval", str(tiny_run.result.run.path), "--data", str(source), "--limit", "0"]
+    line += ["--out", str(tmp_path / "out"), "--set", "eval.batch_size=1", "--json"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "kerasft", *line], stderr=subprocess.PIPE, text=True
+    )
+    partial = tmp_path / "out" / "mine.partial.jsonl"
+    while process.poll() is None and not (partial.exists() and len(_lines(partial)) > 3):
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=120)
+    assert process.returncode == 130
+    kept = len(_lines(partial)) - 1
+    command = next(text for text in said.splitlines() if text.startswith("kerasft eval "))
+    rest = subprocess.run(
+        [sys.executable, "-m", *shlex.split(command), "--json"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert json.loads(rest.stdout)["decoding"]["tuned"]["resumed"] == kept
+    assert len(_lines(tmp_path / "out" / "mine.predictions.jsonl")) == 200
+
+
+def _lines(path):
+    return path.read_text("utf-8").splitlines()
+
+
 def test_a_changed_setting_starts_anew_and_says_so(tiny_run, mine, tmp_path, monkeypatch):
     run, notes = tiny_run.result.run.path, Notes()
     asked = {"data": mine, "out": tmp_path / "out", "perplexity": False}
@@ -287,6 +324,30 @@ def test_grades_outlive_a_crash_and_failed_ones_are_asked_for_again(
     assert (first.graded, second.graded) == (7, 1)
     assert found["decoding"]["tuned"]["resumed"] == 7
     assert found["tuned"]["judge"]["failed"] == 0
+
+
+def test_a_judge_behind_an_endpoint_is_paid_and_told_of(tiny_run, mine, tmp_path, monkeypatch):
+    monkeypatch.setenv("OPENAI_API_KEY", "canary-0123456789")
+
+    def answer(number, body):
+        return Reply(verdict("right" if number % 2 else "wrong"))
+
+    with serve(answer) as stub:
+        found = kerasft.evaluate(
+            tiny_run.result.run.path,
+            data=mine,
+            limit=4,
+            judge=stub.url,
+            judge_model="grader",
+            judge_prices=(10.0, 100.0),
+            out=tmp_path / "out",
+        )
+    graded = found["tuned"]["judge"]
+    assert (graded["right"]["count"], graded["right"]["of"]) == (2, 4)
+    assert graded["cost"] == pytest.approx(4 * (100 * 10 + 10 * 100) / 1e6)
+    assert found["judge"]["model"] == "grader"
+    written = "".join(file.read_text("utf-8") for file in (tmp_path / "out").iterdir())
+    assert "canary" not in written and "grader" in written
 
 
 def _crash(*args, **named):

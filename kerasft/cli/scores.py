@@ -37,7 +37,7 @@ def _parts(results: Mapping[str, Any]) -> Iterator[RenderableType]:
         yield _forgetting(results["forgetting"])
     if "changed" in results:
         yield from _changed(results)
-    else:
+    if "changed" not in results or not TASKS[results["task"]].PAIRED:
         yield from _side_by_side(results, contenders)
     yield ""
     yield printable(_decoding(results["decoding"], contenders))

@@ -1,9 +1,11 @@
 """What an evaluation is asked for."""
 
 import json
+import os
 import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 from kerasft.errors import KerasftError, collected
 from kerasft.recipe import Overrides, Recipe
@@ -60,21 +62,27 @@ class Asked:
         return shlex.join(words)
 
 
-def check(wanted: Asked, task: str, *, is_a_run: bool) -> None:
+def check(wanted: Asked, task: str, own: Path | None) -> Path:
     """See that what was asked for goes together.
 
     Args:
         wanted: what was asked for.
         task: of the rows.
-        is_a_run: whether a run is scored, and not a bare model.
+        own: the run's own folder for results; None where a bare model is scored.
+
+    Returns:
+        The folder where the results go.
 
     Raises:
         KerasftError: all faults at once.
     """
     faults = []
-    if not is_a_run and wanted.out is None:
+    folder = Path(wanted.out) if wanted.out else own
+    if folder is None:
         faults.append(f"{wanted.run_or_model} is no run; say with --out where the results go")
-    if not is_a_run and wanted.forgetting is not None:
+    elif not _writable(folder):
+        faults.append(f"{folder} cannot be written to; give another folder with --out")
+    if own is None and wanted.forgetting is not None:
         faults.append("--forgetting compares a tuned model with its base: give a run")
     if wanted.db is not None and wanted.data is None:
         faults.append("--db needs --data: a JSONL file of question and sql about that database")
@@ -88,6 +96,13 @@ def check(wanted: Asked, task: str, *, is_a_run: bool) -> None:
         faults.append("--judge URL and --judge-model NAME go together")
     if wanted.judge_prices is not None and wanted.judge is None:
         faults.append("--judge-prices needs --judge")
-    if faults:
+    if faults or folder is None:
         alone = len(faults) == 1
         raise KerasftError(faults[0] if alone else collected("this cannot be evaluated", faults))
+    return folder
+
+
+def _writable(folder: Path) -> bool:
+    """Whether files can be made in a folder, or it can be made, as far as rights tell."""
+    there = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
+    return there.is_dir() and os.access(there, os.W_OK | os.X_OK)
