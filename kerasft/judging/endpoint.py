@@ -83,6 +83,7 @@ class Judge:
             "response_format": {"type": "json_object"},
         }
         self._lock = threading.Lock()
+        self._failures = 0  # rows in a row without a reply
         self._client = _client(self.url, self._key, timeout)
 
     def __repr__(self) -> str:
@@ -98,7 +99,8 @@ class Judge:
         """One grade a row, in the order of the rows.
 
         A row about which the endpoint gives no reply is graded `failed`; after
-        `ROWS_WITHOUT_REPLY` of them one after the other the rest is not asked about.
+        `ROWS_WITHOUT_REPLY` of them one after the other, in this call and those before, this
+        judge asks about no further one.
 
         Args:
             task: `text_to_sql` or `instruct`.
@@ -112,28 +114,28 @@ class Judge:
         """
         if len(rows) != len(answers):
             raise ValueError(f"{len(rows)} rows, but {len(answers)} answers: give one a row")
-        session = _Session()
+        ended = threading.Event()
         pool = ThreadPoolExecutor(self._max_workers, thread_name_prefix="judge")
         try:
-            return list(pool.map(lambda *pair: self._one(session, task, *pair), rows, answers))
+            return list(pool.map(lambda *pair: self._one(ended, task, *pair), rows, answers))
         finally:
             # After an error or Ctrl-C nothing more is sent, and no worker waits to ask again.
-            session.ended.set()
+            ended.set()
             pool.shutdown(wait=False, cancel_futures=True)
 
-    def _one(self, session: "_Session", task: str, row: Mapping[str, Any], answer: str) -> Grade:
+    def _one(self, ended: threading.Event, task: str, row: Mapping[str, Any], answer: str) -> Grade:
         question = question_for(task, row, answer)
         if question.verdict_without_asking is not None:
             return Grade("wrong", question.verdict_without_asking, requests=0)
-        if session.too_long():
+        if self._failures >= ROWS_WITHOUT_REPLY:
             reason = f"not asked: {ROWS_WITHOUT_REPLY} rows before it got no reply"
             return Grade("failed", reason, requests=0)
         try:
-            completion, requests = self._ask(session, question.messages)
+            completion, requests = self._ask(ended, question.messages)
         except _NoReply as error:
-            session.heard(error.refused)
+            self._heard(error.refused)
             return Grade("refused" if error.refused else "failed", str(error), 0, 0, error.requests)
-        session.heard(True)
+        self._heard(True)
         verdict, reason = _read(completion)
         usage = completion.usage
         return Grade(
@@ -144,7 +146,7 @@ class Judge:
             requests=requests,
         )
 
-    def _ask(self, session: "_Session", messages: list[Message]) -> tuple[Any, int]:
+    def _ask(self, ended: threading.Event, messages: list[Message]) -> tuple[Any, int]:
         """A completion, and how many requests it took."""
         import openai
 
@@ -171,7 +173,7 @@ class Judge:
             if requests >= self._attempts:
                 times = "once" if requests == 1 else f"{requests} times"
                 raise _NoReply(f"asked {times}, at last: {fault}", requests)
-            if session.ended.wait(wait or self._wait(requests)):
+            if ended.wait(wait or self._wait(requests)):
                 raise _NoReply("the judging was ended", requests)
 
     def _fault(
@@ -201,29 +203,16 @@ class Judge:
                 self._settings.pop(name, None)
         return fault, 0
 
+    def _heard(self, reply: bool) -> None:
+        with self._lock:
+            self._failures = 0 if reply else self._failures + 1
+
     def _wait(self, requests: int) -> float:
         """Seconds before the next request, spread so that the workers do not come together."""
         return min(self._backoff * 2 ** (requests - 1), LONGEST_WAIT) * random.uniform(0.75, 1.25)
 
     def _without_key(self, text: str) -> str:
         return text.replace(self._key, "[key]") if self._key else text
-
-
-class _Session:
-    """One call of `grade`: whether it ended, and how many rows in a row got no reply."""
-
-    def __init__(self) -> None:
-        self.ended = threading.Event()
-        self._lock = threading.Lock()
-        self._failures = 0
-
-    def heard(self, reply: bool) -> None:
-        with self._lock:
-            self._failures = 0 if reply else self._failures + 1
-
-    def too_long(self) -> bool:
-        with self._lock:
-            return self._failures >= ROWS_WITHOUT_REPLY
 
 
 def _read(completion: Any) -> tuple[Any, str]:

@@ -61,7 +61,9 @@ def test_transient_faults_are_asked_again_and_counted() -> None:
 
 def test_an_endpoint_that_stays_down_is_given_up() -> None:
     with serve(lambda *_: Reply({"error": {"message": "out of order"}}, 500)) as stub:
-        grades = judge(stub.url, attempts=2).grade("text_to_sql", [ROW] * 20, ["SELECT 1"] * 20)
+        tested = judge(stub.url, attempts=2)
+        grades = tested.grade("text_to_sql", [ROW] * 5, ["SELECT 1"] * 5)
+        grades += tested.grade("text_to_sql", [ROW] * 15, ["SELECT 1"] * 15)
     assert {grade.verdict for grade in grades} == {"failed"}
     assert "asked 2 times" in grades[0].reason and "out of order" in grades[0].reason
     assert "not asked" in grades[-1].reason

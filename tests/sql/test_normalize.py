@@ -219,7 +219,8 @@ SELECT 10
 TABLES = """
 CREATE TABLE t (id INTEGER PRIMARY KEY, a INT, b TEXT COLLATE NOCASE, c REAL, d TEXT, name TEXT);
 INSERT INTO t VALUES (1, 5, 'x', 1.5, '2020-01-02', 'Ann'),
-    (2, NULL, 'X', 2.5, '2021-03-04', 'bob'), (3, 7, 'y', -1.5, NULL, 'b'), (4, 5, 'z', 0, '2020-01-02', 'a'), (5, 8, NULL, 3, 'x', 'it''s');
+    (2, NULL, 'X', 2.5, '2021-03-04', 'bob'), (3, 7, 'y', -1.5, NULL, 'b'),
+    (4, 5, 'z', 0, '2020-01-02', 'a'), (5, 8, NULL, 3, 'x', 'it''s');
 CREATE TABLE u (id INTEGER PRIMARY KEY, t INT, name TEXT);
 INSERT INTO u VALUES (1, 1, 'p'), (2, 1, 'q'), (3, 3, 'p'), (4, NULL, 'r');
 """
