@@ -7,9 +7,8 @@ of rows and replayed: tokens, positions and which rows have ended are on the dev
 the host looks at them only between blocks of steps.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any
 
 import keras
 import numpy as np
@@ -21,6 +20,7 @@ from kerasft.engine.head import Head
 from kerasft.engine.prefill import Tile, tiles
 from kerasft.engine.torch_block import (
     Adapter,
+    Attention,
     BlockPlan,
     adapter_matrices,
     adapter_tensors,
@@ -50,9 +50,6 @@ TILE = {"cuda": 16_384, "cpu": 2_048}
 ROOM_STEP = 128
 """Rooms of a cache are multiples of this, so that one serves batches of like length."""
 
-COMPILED_FROM = 64
-"""Rows from which blocks are compiled on a GPU: fewer are not worth the seconds."""
-
 _IN_PLACE = Multiplier(torch.mm, torch.mm, lambda total, x, matrix: total.addmm_(x, matrix))
 """There is no gradient to keep the total for. The training step's timed products are not
 for these shapes, which change with every prompt."""
@@ -67,7 +64,8 @@ class TorchGenerator:
         lora: the adapter on it, or None. It acts where `lora.is_active` at the start of a
             session, with the values that it has then.
         capture: record steps as CUDA graphs where there is a GPU.
-        compile_from: rows from which blocks are compiled on a GPU; None for never.
+        fuse: compute the element-wise parts of blocks by `torch_fused` where there is a GPU
+            and Triton.
     """
 
     def __init__(
@@ -77,7 +75,7 @@ class TorchGenerator:
         lora: Lora | None,
         *,
         capture: bool = True,
-        compile_from: int | None = None,
+        fuse: bool = True,
     ) -> None:
         config = family.config_of(backbone)
         self.architecture = family.architecture(config)
@@ -90,15 +88,13 @@ class TorchGenerator:
         self.device, self.dtype = self._embeddings.device, self._embeddings.dtype
         self._method = method_of(self.architecture, self.device, self.dtype)
         self.captures = capture and self.device.type == "cuda"
-        self._compile_from = compile_from if self.device.type == "cuda" else None
+        self._fuses = fuse and self.device.type == "cuda" and compiler.obstacle() is None
         self._frequencies = {
             kind: torch.as_tensor(values).to(self.device)
             for kind, values in self.architecture.inverse_frequencies.items()
         }
         self._adapters: list[dict[str, torch.Tensor]] = []
         self._plans: dict[str, BlockPlan] = {}
-        self._functions: dict[Any, Callable[..., torch.Tensor]] = {}
-        self._compiled = False
         self._memory: Memory | None = None
         self.session: TorchSession | None = None
 
@@ -109,8 +105,6 @@ class TorchGenerator:
             prompts: token ids a row; none empty.
             max_new_tokens: how many tokens may follow each.
         """
-        if not self._compiled and self._compile_from is not None:
-            self._compiled = len(prompts) >= self._compile_from and compiler.obstacle() is None
         with torch.no_grad():
             self._prepare_adapters()
             longest = max(len(prompt) for prompt in prompts)
@@ -118,7 +112,7 @@ class TorchGenerator:
             read = [prompt[:-1] for prompt in prompts]
             most = TILE.get(self.device.type, TILE["cpu"])
             for tile in tiles(read, most, one_line=self._method == "flash"):
-                self._fill(tile, memory.cache, longest)
+                self._fill(tile, memory.cache)
             self.session = TorchSession(self, memory, prompts, max_new_tokens)
         return self.session
 
@@ -127,15 +121,14 @@ class TorchGenerator:
         hidden = self._embedded(memory.tokens[:rows])
         positions = memory.positions[:rows]
         seen = {kind: memory.cache.visible(kind, positions, longest) for kind in self._plans}
-        rotary = self._rotary(positions)
         arch = self.architecture
         attention = CachedAttention(self._method, arch.query_scale, arch.attention_soft_cap)
-        for index, block in enumerate(self._blocks):
-            entries = memory.cache.of(index, rows, longest)
-            hidden = self._run(
-                index, attention, hidden, rotary[block.kind], (*entries, *seen[block.kind])
-            )
-        return rms_norm(hidden, self._backbone.layer_norm.scale.value, arch)
+        rows_of = [
+            (*memory.cache.of(index, rows, longest), *seen[block.kind])
+            for index, block in enumerate(self._blocks)
+        ]
+        attentions = dict.fromkeys(self._plans, attention)
+        return self._through(hidden, positions, attentions, rows_of)
 
     def products_with_words(self, hidden: torch.Tensor) -> torch.Tensor:
         """(rows, vocabulary): logits before their soft-cap, in the type of the model."""
@@ -148,9 +141,9 @@ class TorchGenerator:
         return logits.div_(cap).tanh_().mul_(cap) if cap else logits
 
     @property
-    def state(self) -> tuple[bool, bool]:
-        """What a recorded step depends on beside its shapes."""
-        return self._lora.is_active and bool(self._lora.layers), self._compiled
+    def adapts(self) -> bool:
+        """Whether an adapter acts."""
+        return self._lora.is_active and bool(self._lora.layers)
 
     @property
     def _embeddings(self) -> torch.Tensor:
@@ -163,60 +156,75 @@ class TorchGenerator:
             return hidden
         return hidden * torch.tensor(scale, dtype=hidden.dtype).item()
 
-    def _rotary(self, positions: torch.Tensor) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
-        return {
-            kind: rotary_angles(positions, self._frequencies[kind], self.dtype)
-            for kind in self._plans
-        }
-
-    def _fill(self, tile: Tile, cache: Cache, longest: int) -> None:
-        """Read a tile's prompts, none longer than `longest`, into the cache."""
+    def _fill(self, tile: Tile, cache: Cache) -> None:
+        """Read a tile's prompts; their keys and values are then in the cache."""
 
         def moved(array: np.ndarray) -> torch.Tensor:
             return torch.from_numpy(array).to(self.device)
 
         micro = {name: moved(getattr(tile, name)) for name in ("segment_ids", "sequence_starts")}
         hidden = self._embedded(moved(tile.token_ids.reshape(-1)))
-        rotary = self._rotary(moved(tile.position_ids.reshape(-1)))
-        # Flash attention takes any bound of the lengths, and each is compiled for.
-        flash = self._method == "flash"
-        bound = 1 << (longest - 1).bit_length() if flash else tile.token_ids.shape[1]
+        length = max(tile.lengths)
         attentions, rows = {}, {}
         for kind in self._plans:
-            inner = torch_attention.choose(self.architecture, kind, bound, self.device, self.dtype)
+            inner = torch_attention.choose(self.architecture, kind, length, self.device, self.dtype)
             attentions[kind] = FillingAttention(inner, self._method)
             room = cache.rooms[kind]
             kept = kept_tokens(tile.lengths, tile.firsts, tile.prompts, room)
             rows[kind] = (*map(moved, kept), *torch_attention.rows_for(inner, micro))
-        for index, block in enumerate(self._blocks):
-            kind = block.kind
-            entries = cache.keys[index], cache.values[index]
-            hidden = self._run(
-                index, attentions[kind], hidden, rotary[kind], (*entries, *rows[kind])
-            )
+        rows_of = [
+            (cache.keys[index], cache.values[index], *rows[block.kind])
+            for index, block in enumerate(self._blocks)
+        ]
+        self._through(hidden, moved(tile.position_ids.reshape(-1)), attentions, rows_of)
 
-    def _run(
+    def _through(
         self,
-        index: int,
-        attention: CachedAttention | FillingAttention,
         hidden: torch.Tensor,
-        rotary: tuple[torch.Tensor, torch.Tensor],
-        rows: tuple[torch.Tensor, ...],
+        positions: torch.Tensor,
+        attentions: Mapping[str, Attention],
+        rows: Sequence[tuple[torch.Tensor, ...]],
     ) -> torch.Tensor:
-        plan = self._plans[self._blocks[index].kind]
-        acts, compiled = self.state
-        key = (attention, acts, compiled)
-        if key not in self._functions:
+        """All blocks and the final norm.
 
-            def run(hidden, frozen, adapters, rotary, rows):
-                return decoder_block(plan, attention, hidden, frozen, adapters, rotary, rows, {})
+        Args:
+            hidden: (T, width), the embedded tokens.
+            positions: (T,) of the tokens.
+            attentions: by kind of block.
+            rows: of each block, what its attention reads.
+        """
+        rotary = {
+            kind: rotary_angles(positions, self._frequencies[kind], self.dtype)
+            for kind in self._plans
+        }
+        arch, last_norm = self.architecture, self._backbone.layer_norm.scale.value
+        adapters = self._adapters if self.adapts else [{}] * len(self._blocks)
+        kinds = [block.kind for block in self._blocks]
+        if self._fuses:
+            from kerasft.engine.torch_generate_block import fused_blocks
 
-            self._functions[key] = compiler.compiled(run) if compiled else run
-        if compiled:
-            for tensor in (hidden, *rotary, *rows):
-                torch._dynamo.maybe_mark_dynamic(tensor, 0)
-        adapters = self._adapters[index] if acts else {}
-        return self._functions[key](hidden, self._frozen[index], adapters, rotary, rows)
+            return fused_blocks(
+                arch,
+                hidden,
+                self._frozen,
+                adapters,
+                last_norm,
+                [attentions[kind] for kind in kinds],
+                [rotary[kind] for kind in kinds],
+                rows,
+            )
+        for index, kind in enumerate(kinds):
+            hidden = decoder_block(
+                self._plans[kind],
+                attentions[kind],
+                hidden,
+                self._frozen[index],
+                adapters[index],
+                rotary[kind],
+                rows[index],
+                {},
+            )
+        return rms_norm(hidden, last_norm, arch)
 
     def _prepare_adapters(self) -> None:
         """Each group's adapters as one, in the type of the model, in place of the last ones.

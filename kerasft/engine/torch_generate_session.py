@@ -238,7 +238,7 @@ class TorchSession:
         if not self._generator.captures:
             return step()
         memory = self._memory
-        key = (*what, self._run_rows, *self._generator.state)
+        key = (*what, self._run_rows, self._generator.adapts)
         if key not in memory.recorded:
             memory.recorded[key] = self._record(step)
         graph, result = memory.recorded[key]

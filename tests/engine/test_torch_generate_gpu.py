@@ -39,7 +39,7 @@ def prompts(rows: int = len(LENGTHS)) -> list[list[int]]:
 @pytest.mark.parametrize(("dtype", "rows"), [("float32", 5), ("bfloat16", 8)])
 @pytest.mark.parametrize("family", list(FAMILIES))
 def test_recorded_steps_are_eager_ones(family, dtype, rows):
-    """The same operations on the same numbers: also after rows were dropped, and base alone.
+    """The same kernels on the same numbers: also after rows were dropped, and base alone.
 
     Five rows are filled up to eight, which another algorithm may multiply: in bfloat16 that
     would be other tokens.
@@ -68,6 +68,22 @@ def test_recorded_steps_are_eager_ones(family, dtype, rows):
         np.testing.assert_array_equal(base, eager.start(prompts(rows), NEW).greedy(NEW, []))
     assert (base != adapted).any()
     np.testing.assert_array_equal(recorded.start(prompts(rows), NEW).greedy(NEW, []), adapted)
+
+
+@pytest.mark.parametrize("family", list(FAMILIES))
+def test_fused_blocks_are_plain_ones(family):
+    """In float32, to its rounding: products by TF32 would be further apart."""
+    causal_lm = small_model(family)
+    lora = with_lora(causal_lm, family)
+    found = []
+    for fuse in (True, False):
+        generator = TorchGenerator(causal_lm.backbone, FAMILIES[family], lora, fuse=fuse)
+        assert generator._fuses is fuse
+        session = generator.start(prompts(), NEW)
+        tokens = session.greedy(NEW - 1, [])
+        found.append((tokens, session.logits()))
+    np.testing.assert_array_equal(found[0][0], found[1][0])
+    np.testing.assert_allclose(found[0][1], found[1][1], atol=2e-4)
 
 
 @pytest.mark.parametrize(("heads", "groups", "width"), [(4, 1, 256), (8, 4, 64), (4, 4, 128)])
