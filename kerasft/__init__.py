@@ -6,8 +6,8 @@
     model = kerasft.load(result.run.path)
     print(model.generate("How many customers are there?", context="CREATE TABLE …"))
 
-Importing this package imports neither Keras nor a backend; `train`, `load` and
-`evaluate` choose the backend and import them.
+Importing this package imports neither Keras nor a backend; `train`, `load`, `evaluate`
+and `ask` choose the backend and import them.
 """
 
 from importlib import import_module
@@ -20,6 +20,7 @@ except PackageNotFoundError:  # a checkout on the path, not installed
     __version__ = "0+unknown"
 
 _PUBLIC = {
+    "ask": "kerasft.asking",
     "evaluate": "kerasft.evaluation",
     "export_run": "kerasft.export",
     "load": "kerasft.loading",

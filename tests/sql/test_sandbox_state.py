@@ -163,6 +163,12 @@ def test_status(sandbox: Sandbox, sql: str, status: str) -> None:
     assert write(sandbox, sql).status == status
 
 
+def test_a_script_may_leave_nothing(sandbox: Sandbox) -> None:
+    outcome = sandbox.run("DROP TABLE t", context="CREATE TABLE t (a)", writes=True)
+    assert outcome.status == "ok"
+    assert outcome.state == ()
+
+
 def test_a_view_over_what_was_dropped_is_said(sandbox: Sandbox) -> None:
     state = tables(write(sandbox, "DROP TABLE a"))
     assert state["v"].rows == ()

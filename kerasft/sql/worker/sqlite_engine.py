@@ -242,7 +242,7 @@ class Engine:
             set_guard(connection, READING, FUNCTIONS, readable_tables(connection))
         except (sqlite3.Error, ValueError, MemoryError) as error:
             raise failure_of(error, []) from None
-        state, allowance = [], Allowance(request["max_rows"])
+        state, allowance, cut = [], Allowance(request["max_rows"]), None
         for table, listed in zip(tables, constraints, strict=True):
             rows, cut = self._rows(connection, table, allowance, listed)
             columns = [column[:2] for column in table["columns"]]
