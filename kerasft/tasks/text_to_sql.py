@@ -66,7 +66,8 @@ class Judgement:
         execution_match_bird: the same under `bird-1`, likewise.
         status: `match`, `wrong_rows`, `wrong_order`, `wrong_columns`, `wrong_state` (gold
             writes, and the databases differ or the prediction only reads), `gold_error`,
-            `context_error` (the row's database cannot be had), or what became of the
+            `context_error` (the row's database cannot be had, or was built without what the gold
+            SQL needs), or what became of the
             predicted SQL: `no_sql`, `syntax_error`, `missing_table`, `missing_column`,
             `invalid_sql` (any other fault), `refused` (it writes where gold reads, or does what
             nothing may), `timeout`, `memory`, `too_many_rows`, `worker_died`.
@@ -157,7 +158,7 @@ def _judge(row: Mapping[str, Any], answer: str, databases: Databases) -> Judgeme
         predicted_run = _runnable(predicted_sql, database, writes=writes)
     execution = (_writing if writes else _reading)(gold_run, predicted_run, database)
     gold, predicted = execution.gold, execution.predicted
-    no_database = "context_error" in (gold.status, predicted.status)
+    no_database = "context_error" in (gold.status, predicted.status) or _lacks(database, gold)
     judged = gold.status == "ok" and not no_database
     bag, spider, bird = execution.matches if judged else (None, None, None)
     exact = predicted_sql is not None and _same_text(gold_sql, predicted_sql, database)
@@ -187,6 +188,13 @@ def _runnable(sql: str, database: AnyDatabase, *, writes: bool) -> str:
         return sql
     translated = sqlite_query(sql)
     return translated if database.run(translated, writes=writes).status == "ok" else sql
+
+
+def _lacks(database: AnyDatabase, gold: Outcome) -> bool:
+    """Whether the gold SQL misses what was left out of the database."""
+    missing = ("missing_table", "missing_column")
+    failed = gold.status == "invalid_sql" and fault_kind(gold.message) in missing
+    return failed and database.skipped > 0
 
 
 def _reading(gold_sql: str, predicted_sql: str | None, database: AnyDatabase) -> _Execution:

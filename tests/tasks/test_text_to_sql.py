@@ -290,6 +290,9 @@ def test_a_context_that_says_more_than_sqlite_knows_is_counted(databases: Databa
     judgement = judge(databases, "SELECT * FROM t", "SELECT * FROM t", context)
     assert (judgement.status, judgement.context_skipped) == ("match", 1)
     assert summarise([judgement])["contexts_cut"] == 1
+    # Where the gold SQL needs what was left out, there is nothing to judge by.
+    cut = judge(databases, "SELECT * FROM u", "SELECT * FROM t", context + " CREATE TABLE u (a")
+    assert (cut.status, cut.gold_status, cut.valid_sql) == ("context_error", "invalid_sql", None)
 
 
 def test_a_database_file_is_used_instead_of_the_context(
