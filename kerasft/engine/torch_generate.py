@@ -66,6 +66,9 @@ class TorchGenerator:
         capture: record steps as CUDA graphs where there is a GPU.
         fuse: compute the element-wise parts of blocks by `torch_fused` where there is a GPU
             and Triton.
+
+    Attributes:
+        started: sessions so far; only the newest can go on.
     """
 
     def __init__(
@@ -96,7 +99,7 @@ class TorchGenerator:
         self._adapters: list[dict[str, torch.Tensor]] = []
         self._plans: dict[str, BlockPlan] = {}
         self._memory: Memory | None = None
-        self.session: TorchSession | None = None
+        self.started = 0
 
     def start(self, prompts: Sequence[Sequence[int]], max_new_tokens: int) -> TorchSession:
         """Put prompts into a cache; an older session cannot go on.
@@ -113,8 +116,8 @@ class TorchGenerator:
             most = TILE.get(self.device.type, TILE["cpu"])
             for tile in tiles(read, most, one_line=self._method == "flash"):
                 self._fill(tile, memory.cache)
-            self.session = TorchSession(self, memory, prompts, max_new_tokens)
-        return self.session
+            self.started += 1
+            return TorchSession(self, memory, prompts, max_new_tokens)
 
     def hidden(self, memory: Memory, rows: int, longest: int | None) -> torch.Tensor:
         """Read the pending token of the first rows: (rows, width) after the final norm."""
@@ -256,7 +259,7 @@ class TorchGenerator:
         memory = self._memory
         if memory is None or memory.cache.rows < rows or memory.cache.room < room:
             # The old one goes first, with the steps that are recorded over it.
-            self._memory = memory = self.session = None
+            self._memory = memory = None
             room = -(-room // ROOM_STEP) * ROOM_STEP
             cache = Cache(self.architecture, self._method, rows, room, self._embeddings)
             self._memory = memory = Memory(cache, self.device)

@@ -91,6 +91,7 @@ class TorchSession:
         max_new_tokens: int,
     ) -> None:
         self._generator = generator
+        self._number = generator.started
         self._memory = memory
         self._rows = len(prompts)
         self._longest = max(len(prompt) for prompt in prompts)
@@ -197,7 +198,7 @@ class TorchSession:
         return rounded_rows(self._rows) if self._generator.captures else self._rows
 
     def _check(self, tokens: int) -> None:
-        if self._generator.session not in (None, self):
+        if self._generator.started != self._number:
             raise RunError("this session is over: a newer one was started on the same model")
         if tokens > self._left:
             raise ValueError(f"{tokens} more tokens were asked for, there is room for {self._left}")

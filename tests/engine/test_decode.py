@@ -249,3 +249,22 @@ def test_rows_are_drawn_apart():
     logits = np.log(np.array([[1, 1e-9, 1e-9], [1e-9, 1e-9, 1]], np.float32))
     found = sample(logits, Sampling(temperature=1.0), np.random.default_rng(0))
     assert found.tolist() == [0, 2]
+
+
+@pytest.mark.real_weights
+@pytest.mark.slow
+def test_the_real_gemma_says_what_full_passes_say():
+    """Prompts of unlike lengths in one batch, in float32."""
+    from kerasft.models.sources import load_base
+
+    base = load_base("gemma3-270m", dtype="float32")
+    texts = ["The capital of France is", "1, 2, 3, 4,", "SELECT name FROM singer WHERE age >"]
+    given = [[base.tokenizer.bos_id, *base.tokenizer.encode(text)] for text in texts]
+    decoder = Decoder(base.causal_lm, base.family, None)
+    answers = decoder.generate(given, max_new_tokens=6, stop_ids=[])
+    for prompt, answer in zip(given, answers, strict=True):
+        (logits,) = decoder.sequence_logits(np.asarray([prompt + answer], np.int32))
+        for step, token in enumerate(answer):
+            found = logits[len(prompt) + step - 1]
+            assert found[token] >= found.max() - 1e-3
+    assert base.tokenizer.decode(answers[1]).strip().startswith("5, 6")
