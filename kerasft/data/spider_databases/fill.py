@@ -16,6 +16,8 @@ _LIST_ROWS = 8
 _NULLS = 0.05
 _CHILDLESS = 0.2
 _SAME_NAMES = 2
+_FEWEST_NAMES = 8
+"""A column that others refer to has at least so many values."""
 _REPEATS = 2
 """Rows of each literal."""
 
@@ -59,6 +61,8 @@ def _cells(rows: Rows, table: Table, column: Column, size: int) -> list[Cell]:
         inner = [value for value in pool if value not in (ordered[0], ordered[-1])]
         cells = [ordered[0], ordered[-1], *inner * _REPEATS][:size]
         cells += rows.rng.choices(inner, k=size - len(cells))
+    elif referred and column.type == "text" and len(pool) < _FEWEST_NAMES:
+        cells = list(_more(pool, size))
     elif referred or is_label(table, column):
         cells = list(pool[: max(size - _SAME_NAMES, 1)])
         few = pool if len(cells) < len(pool) else cells
@@ -86,9 +90,14 @@ def _keys(rows: Rows, table: Table, column: Column, size: int) -> list[Cell]:
         literals = [as_stored(column, int(v)) for _, v in wanted if str(v).isdigit()]
         plain = [as_stored(column, number) for number in range(1, size + 1)]
         return list(dict.fromkeys([*literals, *plain]))[:size]
-    pool = rows.pool(table, column)[:size]
-    more = (f"{str(pool[index % len(pool)])[:6]}{index}" for index in range(len(pool), size))
-    return [*pool, *more]
+    return _more(rows.pool(table, column), size)
+
+
+def _more(pool: list[Value], size: int) -> list[Cell]:
+    """So many different texts: those of the pool, then the same with a number."""
+    kept = pool[:size]
+    more = (f"{pool[index % len(pool)]} {index}" for index in range(len(kept), size))
+    return [*kept, *more]
 
 
 def _links(rows: Rows, table: Table, column: Column, size: int) -> list[Cell]:

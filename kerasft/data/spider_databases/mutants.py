@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 from sqlglot import exp
 
-from kerasft.data.spider_databases.queries import own_nodes, scopes
+from kerasft.data.spider_databases.queries import number, own_nodes, scopes
 from kerasft.data.spider_databases.schema import Database, Table
 
 _OPERATORS = {
@@ -36,10 +36,10 @@ def mutants(tree: exp.Query, database: Database) -> Iterator[tuple[str, exp.Quer
 
 
 def _mutants(tree: exp.Query, database: Database) -> Iterator[tuple[str, exp.Expression]]:
-    for number, node in enumerate(tree.walk()):
+    for index, node in enumerate(tree.walk()):
         for kind, change in _changes(node):
             copy = tree.copy()
-            target = next(each for place, each in enumerate(copy.walk()) if place == number)
+            target = next(each for place, each in enumerate(copy.walk()) if place == index)
             if change(target):
                 yield kind, copy
     yield from _columns(tree, database)
@@ -65,7 +65,7 @@ def _changes(node: exp.Expression) -> Iterator[tuple[str, object]]:
         yield "other aggregate", lambda each: _swap(each, _AGGREGATES)
     elif type(node) in _SETS:
         yield "other set operation", lambda each: _swap(each, _SETS)
-    elif isinstance(node, exp.Literal) and in_condition:
+    elif isinstance(node, exp.Literal) and in_condition and not isinstance(node.parent, exp.Limit):
         yield "other literal", _other_literal
 
 
@@ -101,7 +101,7 @@ def _other_literal(node: exp.Literal) -> bool:
     if node.is_string:
         node.replace(exp.Literal.string(f"{node.this}x"))
     else:
-        node.replace(exp.Literal.number(float(node.this) * 2 + 1))
+        node.replace(exp.Literal.number(number(node.this) * 2 + 1))
     return True
 
 
