@@ -22,8 +22,8 @@ LOOK_EVERY = 16
 """Steps between two looks at which rows have ended: the host waits for the device there."""
 
 COMPACTED_FROM = 2
-"""Rows to one that goes on from which the ended ones are dropped: a step costs less with
-fewer rows, and moving the cache costs about a step."""
+"""Rows to one that goes on from which the ended ones are dropped. A step costs less with
+fewer rows; each dropping moves what is left of the cache."""
 
 
 @dataclass(frozen=True)
