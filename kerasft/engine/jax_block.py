@@ -264,13 +264,21 @@ def _linear(plan, target, x, arrays, seed, first_row):
         kept = _kept(x.shape, first_row, seed ^ arrays["path_seeds"][target], adapter.dropout)
         x = jnp.where(kept, x, jnp.zeros((), x.dtype))
         scale /= 1 - adapter.dropout
-    if adapter.a_axes is not None:
-        a = a.transpose(adapter.a_axes).reshape(linear.inputs, -1)
-    # The masters are float32; the factors are applied to B before it is rounded.
-    low = checkpoint_name(x @ a.astype(x.dtype), "low")
-    b = (scale * b).astype(x.dtype)
+    a, b = factors(linear, a, scale * b, x.dtype)
+    low = checkpoint_name(x @ a, "low")
     low = low.reshape(x.shape[0], -1, b.shape[0])
     return result + (low @ b).reshape(result.shape)
+
+
+def factors(linear: Linear, a: jax.Array, b: jax.Array, dtype: Any) -> tuple[jax.Array, jax.Array]:
+    """An adapter's A as a matrix (inputs, groups · rank), and B, rounded to `dtype`.
+
+    The masters are float32: what multiplies B is to be in it before.
+    """
+    axes = linear.adapter.a_axes if linear.adapter else None
+    if axes is not None:
+        a = a.transpose(axes).reshape(linear.inputs, -1)
+    return a.astype(dtype), b.astype(dtype)
 
 
 def _kept(shape: tuple[int, int], first_row: jax.Array, key: jax.Array, rate: float) -> jax.Array:

@@ -5,7 +5,8 @@ runs. So filling needs no logits, every step is the same program, and the token 
 chosen last is run only if something asks for what follows it.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -17,7 +18,14 @@ import numpy as np
 from kerasft.engine.device import chunk_bytes
 from kerasft.engine.head import Head
 from kerasft.engine.jax_attention import uses_cudnn
-from kerasft.engine.jax_block import embedded, plan_block, rotary_angles
+from kerasft.engine.jax_block import (
+    Adapter,
+    BlockPlan,
+    embedded,
+    factors,
+    plan_block,
+    rotary_angles,
+)
 from kerasft.engine.jax_cache import (
     Cache,
     empty_cache,
@@ -32,6 +40,12 @@ from kerasft.engine.jax_session import NOTHING, JaxSession, State, rounded_rows
 from kerasft.models.families.base import Family
 from kerasft.models.lora import Lora
 from kerasft.recipe import LoraSettings
+
+Adapters = list[dict[str, tuple[jax.Array, jax.Array]]]
+"""Of each block, by target: see `jax_block.factors`. Empty where the adapter does not act."""
+
+_AS_FACTORS = Adapter(a_axes=None, scale=1.0, dropout=0.0)
+"""How factors lie beside their kernel."""
 
 LENGTH_STEP = 64
 """Short lengths are rounded up to multiples of this: see `rounded`."""
@@ -52,7 +66,8 @@ class JaxGenerator:
     Args:
         backbone: a KerasHub backbone.
         family: its family.
-        lora: the adapter on it, or None. It acts where `lora.is_active`, at each call.
+        lora: the adapter on it, or None. It acts where `lora.is_active` at the start of a
+            session, with the values that it has then.
     """
 
     def __init__(self, backbone: keras.Model, family: Family, lora: Lora | None) -> None:
@@ -60,7 +75,11 @@ class JaxGenerator:
         self._decoder = JaxDecoder(backbone, family, self._lora, remat=False)
         self._head = Head(backbone)
         self._variables = backbone.variables
-        self._compiled: dict[tuple[str, bool], Callable] = {}
+        self._plans = [
+            plan_block(self._decoder.architecture, block, training=False)
+            for block in self._decoder.blocks
+        ]
+        self._compiled: dict[str, Callable] = {}
 
     def start(self, prompts: Sequence[Sequence[int]], max_new_tokens: int) -> JaxSession:
         """Put prompts into a cache.
@@ -70,6 +89,7 @@ class JaxGenerator:
             max_new_tokens: how many tokens may follow each.
         """
         arch, dtype = self._decoder.architecture, self._decoder.embedding.value.dtype
+        adapters = self._call("adapters") if self._lora.is_active else [{} for _ in self._plans]
         rows = rounded_rows(len(prompts))
         # Rows that fill the batch up are one token long and have ended.
         given = [*prompts, *[[0]] * (rows - len(prompts))]
@@ -90,9 +110,10 @@ class JaxGenerator:
         # Prompts of one token have nothing to fill in.
         for row in range(0, rows if before.any() else 0, size):
             part = slice(row, row + size)
-            cache = self.run(
+            cache = self._call(
                 "fill",
                 cache,
+                adapters,
                 tokens[part],
                 {kind: shift[part] for kind, shift in shifts.items()},
                 np.int32(row),
@@ -106,37 +127,54 @@ class JaxGenerator:
             "ended": np.arange(rows) >= len(prompts),
         }
         return JaxSession(
-            self,
+            self._call,
             state,
+            adapters,
             len(prompts),
             {kind: np.int32(first) for kind, first in firsts.items()},
             max_new_tokens,
             rounded(max_new_tokens),
         )
 
-    def run(self, name: str, state: Any, *arguments: Any, **static: Any) -> Any:
-        """Call `_NAME` compiled; `static` arguments are Python values.
+    def _call(self, name: str, *arguments: Any, **static: Any) -> Any:
+        """Call `_NAME` compiled, on the variables and what is given.
 
-        What it is called with first is given up for what comes out, but for rows that are
-        reordered: those cannot be written where they are read.
+        Its first argument after the variables is given up for what comes out, but where
+        rows are reordered: those cannot be written where they are read.
+
+        Args:
+            static: Python values that are compiled for.
         """
-        # Whether the adapter acts is read while tracing; JAX does not see that it changed.
-        # It also knows a traced method again, but not a partial of it.
-        key = (name, self._lora.is_active)
-        if key not in self._compiled:
+        if name not in self._compiled:
+            # JAX would know a method again that another generator has traced, by its equality.
             function = partial(getattr(self, f"_{name}"))
-            self._compiled[key] = jax.jit(
+            self._compiled[name] = jax.jit(
                 function,
-                donate_argnums=() if name == "reorder" else (1,),
+                donate_argnums=(1,) if name in ("fill", "logits", "greedy") else (),
                 static_argnames=tuple(static),
             )
         values = [variable.value for variable in self._variables]
-        return self._compiled[key](values, state, *arguments, **static)
+        return self._compiled[name](values, *arguments, **static)
+
+    def _adapters(self, values: list) -> Adapters:
+        """Both factors of every adapter, as the blocks multiply by them."""
+        by_id, dtype = self._by_id(values), self._decoder.embedding.dtype
+        found: Adapters = []
+        for block in self._decoder.blocks:
+            # Not one of the plans that are kept: they may be from when it did not act.
+            plan = plan_block(self._decoder.architecture, block, training=False)
+            arrays = block_arrays(block, by_id)["adapters"]
+            found.append({})
+            for target, (a, b) in arrays.items():
+                linear = plan.linear(target)
+                found[-1][target] = factors(linear, a, linear.adapter.scale * b, dtype)
+        return found
 
     def _fill(
         self,
         values: list,
         cache: Cache,
+        adapters: Adapters,
         tokens: jax.Array,
         shifts: dict[str, jax.Array],
         row: jax.Array,
@@ -153,22 +191,24 @@ class JaxGenerator:
         rotary = rotary_angles(arch, positions, hidden.dtype)
         run = jax.jit(filling_block, static_argnums=(0, 1))
         entries = []
-        for block in self._decoder.blocks:
-            plan = plan_block(arch, block, training=False)
-            hidden, *entry = run(
-                plan, tokens.shape, hidden, block_arrays(block, by_id), rotary[block.kind]
-            )
-            most = dict(kept)[block.kind]
+        for plan, arrays in self._blocks(by_id, adapters):
+            hidden, *entry = run(plan, tokens.shape, hidden, arrays, rotary[plan.kind])
+            most = dict(kept)[plan.kind]
             if most < tokens.shape[1]:
-                entry = [last_slots(each, shifts[block.kind], most) for each in entry]
+                entry = [last_slots(each, shifts[plan.kind], most) for each in entry]
             entries.append(entry)
         return filled(cache, entries, row)
 
     def _logits(
-        self, values: list, state: State, firsts: dict[str, jax.Array], step: jax.Array
+        self,
+        values: list,
+        state: State,
+        adapters: Adapters,
+        firsts: dict[str, jax.Array],
+        step: jax.Array,
     ) -> tuple[State, jax.Array]:
         """Run the pending tokens: float32 (B, vocabulary) logits of the next ones."""
-        cache, logits = self._step(self._by_id(values), state, firsts, step)
+        cache, logits = self._step(self._by_id(values), adapters, state, firsts, step)
         if self._head.soft_cap:
             logits = self._head.soft_cap * jnp.tanh(logits / self._head.soft_cap)
         return state | {"cache": cache}, logits
@@ -177,6 +217,7 @@ class JaxGenerator:
         self,
         values: list,
         state: State,
+        adapters: Adapters,
         firsts: dict[str, jax.Array],
         begin: jax.Array,
         steps: jax.Array,
@@ -194,7 +235,7 @@ class JaxGenerator:
         def step(carry: tuple[State, jax.Array, jax.Array]) -> tuple:
             state, answers, taken = carry
             # A soft-cap on the logits keeps their order.
-            cache, logits = self._step(by_id, state, firsts, begin + taken)
+            cache, logits = self._step(by_id, adapters, state, firsts, begin + taken)
             chosen = jnp.argmax(logits, axis=-1).astype(jnp.int32)
             given = jnp.where(state["ended"], NOTHING, chosen)
             answers = jax.lax.dynamic_update_slice(answers, given[:, None], (0, taken))
@@ -211,7 +252,12 @@ class JaxGenerator:
         return moved | {"ended": moved["ended"] | (jnp.arange(len(rows)) >= live)}
 
     def _step(
-        self, by_id: Values, state: State, firsts: dict[str, jax.Array], step: jax.Array
+        self,
+        by_id: Values,
+        adapters: Adapters,
+        state: State,
+        firsts: dict[str, jax.Array],
+        step: jax.Array,
     ) -> tuple[Cache, jax.Array]:
         """The cache with the pending tokens, and logits after them without a soft-cap."""
         arch, before = self._decoder.architecture, state["before"]
@@ -228,16 +274,24 @@ class JaxGenerator:
         }
         run = jax.jit(stepping_block, static_argnums=0)
         cache = []
-        for block, entry in zip(self._decoder.blocks, state["cache"], strict=True):
-            plan = plan_block(arch, block, training=False)
-            arrays, kind = block_arrays(block, by_id), block.kind
-            slot = firsts[kind] + step
+        blocks = self._blocks(by_id, adapters)
+        for (plan, arrays), entry in zip(blocks, state["cache"], strict=True):
+            kind, slot = plan.kind, firsts[plan.kind] + step
             hidden, *entry = run(plan, hidden, arrays, rotary[kind], *entry, slot, seen[kind])
             cache.append(tuple(entry))
         hidden = self._decoder.final_norm(by_id, hidden)
         matrix = self._head.matrix(by_id[id(self._head.variable)])
         logits = jnp.einsum("bd,vd->bv", hidden, matrix, preferred_element_type=jnp.float32)
         return tuple(cache), logits
+
+    def _blocks(self, by_id: Values, adapters: Adapters) -> Iterator[tuple[BlockPlan, dict]]:
+        """Plan and arrays of each block, with these adapters and no others."""
+        for block, plan, own in zip(self._decoder.blocks, self._plans, adapters, strict=True):
+            linears = tuple(
+                (target, replace(linear, adapter=_AS_FACTORS if target in own else None))
+                for target, linear in plan.linears
+            )
+            yield replace(plan, linears=linears), block_arrays(block, by_id) | {"adapters": own}
 
     def _by_id(self, values: list) -> Values:
         return {id(each): value for each, value in zip(self._variables, values, strict=True)}
@@ -246,8 +300,7 @@ class JaxGenerator:
         """Rows that are filled in together: a divisor of `rows` whose largest tensors fit."""
         arch = self._decoder.architecture
         dtype = self._decoder.embedding.value.dtype
-        gate = plan_block(arch, self._decoder.blocks[0], training=False).linear("gate").outputs
-        largest = width * gate * dtype.itemsize
+        largest = width * self._plans[0].linear("gate").outputs * dtype.itemsize
         if arch.attention_soft_cap or not uses_cudnn(arch.head_width, str(dtype)):
             largest = max(largest, 4 * arch.query_heads * width * width)
         most = max(1, chunk_bytes() // largest)

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-
-if TYPE_CHECKING:
-    from kerasft.engine.jax_generate import JaxGenerator
 
 STOP_STEP = 4
 """Stop ids are filled up to a multiple of this, so that their number compiles nothing."""
@@ -58,15 +55,17 @@ class JaxSession:
 
     def __init__(
         self,
-        generator: JaxGenerator,
+        call: Callable[..., Any],
         state: State,
+        adapters: Any,
         rows: int,
         firsts: dict[str, np.int32],
         max_new_tokens: int,
         room: int,
     ) -> None:
-        self._run = generator.run
+        self._call = call
         self._state = state
+        self._adapters = adapters
         self._rows = rows
         self._firsts = firsts
         self._left = max_new_tokens
@@ -89,9 +88,10 @@ class JaxSession:
         count = max(1, -(-len(stop_ids) // STOP_STEP)) * STOP_STEP
         stops = np.full(count, NOTHING, np.int32)
         stops[: len(stop_ids)] = list(stop_ids)
-        self._state, answers, taken = self._run(
+        self._state, answers, taken = self._call(
             "greedy",
             self._state,
+            self._adapters,
             self._firsts,
             np.int32(self._step),
             np.int32(steps),
@@ -137,7 +137,7 @@ class JaxSession:
         self._rows = len(rows)
         sources = np.zeros(shrunk_rows(len(self._state["before"]), self._rows), np.int32)
         sources[: self._rows] = rows
-        self._state = self._run("reorder", self._state, sources, np.int32(self._rows))
+        self._state = self._call("reorder", self._state, sources, np.int32(self._rows))
         if self._next is not None:
             self._next = self._next[sources]
 
@@ -153,8 +153,8 @@ class JaxSession:
     def _after_pending(self) -> jax.Array:
         """Logits on the device; the pending tokens are run where they were not."""
         if self._next is None:
-            self._state, self._next = self._run(
-                "logits", self._state, self._firsts, np.int32(self._step)
+            self._state, self._next = self._call(
+                "logits", self._state, self._adapters, self._firsts, np.int32(self._step)
             )
         return self._next
 

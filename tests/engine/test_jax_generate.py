@@ -234,6 +234,27 @@ def test_the_adapter_is_switched_off_and_on_between_calls(gemma3):
     np.testing.assert_array_equal(gemma3.generator.start(prompts(), 1).logits(), adapted)
 
 
+def test_an_adapter_that_was_off_at_first():
+    subject = Subject("gemma")
+    with subject.lora.disabled():
+        generator = JaxGenerator(subject.causal_lm.backbone, FAMILIES["gemma"], subject.lora)
+        assert_next(subject, generator.start(prompts(), 1), prompts())
+    assert_next(subject, generator.start(prompts(), 1), prompts())
+
+
+def test_a_session_keeps_the_adapter_that_it_started_with(gemma3):
+    before = gemma3.lora.tensors()
+    expected = gemma3.next_logits([*prompts()[1], 7])
+    session = gemma3.generator.start(prompts()[1:2], 2)
+    gemma3.lora.assign({name: 2 * value for name, value in before.items()})
+    session.advance(np.array([7]))
+    found = session.logits()[0]
+    other = gemma3.next_logits([*prompts()[1], 7])
+    gemma3.lora.assign(before)
+    np.testing.assert_allclose(found, expected, atol=2e-4)
+    assert np.abs(found - other).max() > 0.1
+
+
 def test_a_step_takes_its_cache_over(gemma3):
     """No second cache is made: what went in is given up for what comes out."""
     session = gemma3.generator.start(prompts(), NEW)
