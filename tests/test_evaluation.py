@@ -171,7 +171,7 @@ def test_a_stopped_evaluation_goes_on_and_ends_in_the_same_bytes(
     with monkeypatch.context() as patch:
         calls = stop_after(patch, 99)
         rest = kerasft.evaluate(run, **asked, out=tmp_path / "parts", reporter=notes)
-    assert calls == [2, 2, 2]  # the last batch of one is filled up
+    assert calls == [2, 2, 1]
     assert rest["decoding"]["tuned"]["resumed"] == 7
     assert rest["decoding"]["base"]["resumed"] == 2
     name = "mine.predictions.jsonl"

@@ -119,17 +119,16 @@ def _in_batches(
     on_rows: Callable[[int], None],
 ) -> dict[int, Any]:
     """Values of rows, worked out by batches that are the same however often it was stopped."""
-    order = sorted(chosen, key=lambda index: (len(prompts[index]), index))
+    # The longest first, as in `generation.answer_rows`: one cache then serves all batches.
+    order = sorted(chosen, key=lambda index: (-len(prompts[index]), index))
     found = {row: value for row, value in journal.known(what).items() if row in set(order)}
     on_rows(len(found))
     for start in range(0, len(order), size):
         batch = order[start : start + size]
         if all(row in found for row in batch):
             continue
-        # The last batch is filled up with copies, so that it needs no compilation of its own.
-        filled = batch + batch[-1:] * (min(size, len(order)) - len(batch))
         began = time.monotonic()
-        values = work(filled)[: len(batch)]
+        values = work(batch)
         journal.add(what, dict(zip(batch, values, strict=True)), time.monotonic() - began)
         found |= dict(zip(batch, values, strict=True))
         on_rows(len(found))
