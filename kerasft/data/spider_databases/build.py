@@ -9,6 +9,7 @@ import contextlib
 import os
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -28,6 +29,9 @@ from kerasft.sql.sandbox import Outcome, Sandbox
 
 _ROUNDS = 8
 _STARTS = 4
+_SECONDS = 5.0
+MUTANT_SECONDS = 1.0
+"""For a wrong query: one without its WHERE may join all rows of seven tables."""
 
 
 def build_database(
@@ -64,8 +68,8 @@ def _mended(
 ) -> Iterator[tuple[int, int]]:
     """Write the rows, say how many queries are silent and how many cuts tied, mend, and again."""
 
-    def run(sql: str) -> Outcome:
-        return sandbox.run(sql, database=draft)
+    def run(sql: str, seconds: float = _SECONDS) -> Outcome:
+        return sandbox.run(sql, database=draft, seconds=seconds)
 
     def evaluate(sql: str) -> Value | None:
         outcome = run(sql)
@@ -74,7 +78,7 @@ def _mended(
 
     read = [tree for tree in trees.values() if tree is not None]
     rows.write(draft)
-    for tree in _untold(rows.database, read, run):
+    for tree in _untold(rows.database, read, partial(run, seconds=MUTANT_SECONDS)):
         _insert(rows, tree, evaluate, 0)
     for attempt in range(_ROUNDS):
         rows.write(draft)

@@ -10,7 +10,7 @@ from typing import Any
 
 from kerasft.data.files import read_file
 from kerasft.data.spider import load_entries, schema_of
-from kerasft.data.spider_databases.build import build_database, speaks
+from kerasft.data.spider_databases.build import MUTANT_SECONDS, build_database, speaks
 from kerasft.data.spider_databases.hardness import hardness
 from kerasft.data.spider_databases.mutants import mutants
 from kerasft.data.spider_databases.queries import parse
@@ -38,7 +38,7 @@ class Report:
         non_empty: whose gold result has a row.
         telling: whose gold result is more than NULLs or a single zero.
         tied: whose gold query has a LIMIT that keeps some of several rows of one rank.
-        mutants: wrong queries near the gold ones that run, by what is wrong in them.
+        mutants: wrong queries near the gold ones that run in time, by what is wrong in them.
         told_apart: those whose result differs from gold's.
         rows: of all tables of all databases.
         difficulty: rows by Spider's hardness.
@@ -180,7 +180,8 @@ def _measure(
             continue
         report.tied += times * cuts_through_tie(tree, run)
         for kind, mutant in mutants(tree, database):
-            other = run(mutant.sql(dialect="sqlite"))
+            text = mutant.sql(dialect="sqlite")
+            other = sandbox.run(text, database=path, seconds=MUTANT_SECONDS)
             if other.status == "ok":
                 report.mutants[kind] += 1
                 report.told_apart[kind] += not equal_results(
