@@ -79,12 +79,12 @@ def read_prompts(path: Path) -> list[list[int]]:
 
 
 def batches(prompts: Prompts, size: int, *, fill: bool) -> Iterator[tuple[list[int], Prompts]]:
-    """Which rows a batch has and their prompts: rows of like length together.
+    """Which rows a batch has and their prompts: rows of like length together, the longest first.
 
     With `fill` the last batch is filled up with copies of its last row, so that all have
     one size.
     """
-    order = sorted(range(len(prompts)), key=lambda row: len(prompts[row]))
+    order = sorted(range(len(prompts)), key=lambda row: -len(prompts[row]))
     for start in range(0, len(order), size):
         rows = order[start : start + size]
         batch = [prompts[row] for row in rows]

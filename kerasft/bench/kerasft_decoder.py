@@ -25,7 +25,7 @@ def run(work: DecodeWork, prompts: Prompts, variant: str) -> dict[str, Any]:
         prompts,
         Decoding(
             answer,
-            fill=True,
+            fill=False,
             reset_peak=lambda: reset_peak(variant),
             peak=peak_memory_bytes,
             notes=["adapter beside the weights"] if work.adapter else [],

@@ -51,11 +51,11 @@ class Fake:
         return Decoding(self.answer, fill, lambda: None, lambda: 7, ["a note"], {"torch": "2"})
 
 
-def test_batches_have_rows_of_like_length_and_one_size() -> None:
+def test_batches_have_rows_of_like_length_the_longest_first() -> None:
     found = list(batches(PROMPTS, 2, fill=True))
-    assert [rows for rows, _ in found] == [[2, 4], [0, 3], [1]]
+    assert [rows for rows, _ in found] == [[1, 3], [0, 4], [2]]
     assert [len(batch) for _, batch in found] == [2, 2, 2]
-    assert found[2][1] == [PROMPTS[1], PROMPTS[1]]
+    assert found[2][1] == [PROMPTS[2], PROMPTS[2]]
     assert [len(batch) for _, batch in batches(PROMPTS, 2, fill=False)] == [2, 2, 1]
 
 
