@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-PARTS = ("kerasft", "recipes", "pyproject.toml", "README.md", "LICENSE", "NOTICE")
+PARTS = ("kerasft", "recipes", "weights", "pyproject.toml", "README.md", "LICENSE", "NOTICE")
 
 
 def command(*args: str, cwd: Path, path: Path) -> str:
@@ -37,7 +37,9 @@ def wheel(tmp_path_factory) -> Path:
         place = ROOT / part
         if place.is_dir():
             shutil.copytree(
-                place, source / part, ignore=shutil.ignore_patterns("__pycache__", "_recipes")
+                place,
+                source / part,
+                ignore=shutil.ignore_patterns("__pycache__", "_recipes", "_weights"),
             )
         else:
             shutil.copy(place, source / part)
@@ -81,6 +83,23 @@ def test_recipes_are_found_from_an_empty_folder(place, request, tmp_path):
     }
     command("recipes", "copy", "sql", cwd=tmp_path, path=path)
     assert (tmp_path / "sql.toml").read_bytes() == (ROOT / "recipes" / "sql.toml").read_bytes()
+
+
+@pytest.mark.parametrize("place", ["wheel", "checkout"])
+def test_the_adapter_of_ask_is_found_from_an_empty_folder(place, request, tmp_path):
+    path = request.getfixturevalue("installed") if place == "wheel" else ROOT
+    done = subprocess.run(
+        [sys.executable, "-c", "from kerasft.models.shipped import *; print(shipped_adapter())"],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(path), "PYTHONSAFEPATH": "1"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    folder = Path(done.stdout.strip())
+    assert folder.is_relative_to(path)
+    for name in ("adapter.json", "adapter.safetensors", "recipe.toml"):
+        assert (folder / name).read_bytes() == (ROOT / "weights" / "ask" / name).read_bytes()
 
 
 def test_the_installed_package_is_the_one_that_answers(installed, tmp_path):
