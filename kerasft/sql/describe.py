@@ -2,8 +2,9 @@
 
 import re
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 
-from kerasft.sql.names import quoted
+from kerasft.sql.names import quoted, table_reference
 from kerasft.sql.schema import Schema, Table
 
 Samples = Mapping[str, Mapping[str, Sequence[object]]]
@@ -29,7 +30,7 @@ def create_statements(
         samples: shown as a comment a column, below the table.
     """
     kept = [table for table in schema.tables if tables is None or table.name in tables]
-    there = {table.name.lower() for table in kept}
+    there = {table.name.lower(): table for table in kept}
     lines = []
     for table in kept:
         lines.append(_statement(table, there, schema))
@@ -42,7 +43,7 @@ def create_statements(
     return "\n".join(lines)
 
 
-def _statement(table: Table, there: Collection[str], schema: Schema) -> str:
+def _statement(table: Table, there: Mapping[str, Table], schema: Schema) -> str:
     def name(text: str) -> str:
         return quoted(text, schema.engine)
 
@@ -57,12 +58,13 @@ def _statement(table: Table, there: Collection[str], schema: Schema) -> str:
     if key:
         parts.append(f"PRIMARY KEY ({names([column.name for column in key])})")
     for link in table.foreign_keys:
-        if link.table.lower() in there:
-            target = f"({names(link.references)})" if link.references else ""
-            parts.append(
-                f"FOREIGN KEY ({names(link.columns)}) REFERENCES {name(link.table)}{target}"
-            )
-    return f"CREATE TABLE {name(table.name)} ({', '.join(parts)});"
+        other = there.get(link.table.lower())
+        if other is not None:
+            # By the name as the key has it, which may differ in case.
+            target = table_reference(replace(other, name=link.table), schema.engine)
+            columns = f"({names(link.references)})" if link.references else ""
+            parts.append(f"FOREIGN KEY ({names(link.columns)}) REFERENCES {target}{columns}")
+    return f"CREATE TABLE {table_reference(table, schema.engine)} ({', '.join(parts)});"
 
 
 def _type(declared: str) -> str:

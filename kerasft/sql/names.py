@@ -3,6 +3,7 @@
 import re
 
 from kerasft.sql.engine import Engine
+from kerasft.sql.schema import Table
 
 _PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
 
@@ -33,8 +34,21 @@ _RESERVED: dict[Engine, re.Pattern[str]] = {
 }
 
 
+def is_reserved(name: str, engine: Engine = "sqlite") -> bool:
+    """Whether the engine takes a word for a name only in quotes, in any case of its letters."""
+    return _RESERVED[engine].fullmatch(name) is not None
+
+
 def quoted(name: str, engine: Engine = "sqlite") -> str:
     """A table's or column's name as SQL, bare where the engine takes it so."""
-    if _PLAIN.match(name) and not _RESERVED[engine].fullmatch(name):
+    if _PLAIN.match(name) and not is_reserved(name, engine):
         return name
     return '"' + name.replace('"', '""') + '"'
+
+
+def table_reference(table: Table, engine: Engine = "sqlite") -> str:
+    """A table as SQL refers to it, with its schema where it is outside the engine's own."""
+    if not table.schema:
+        return quoted(table.name, engine)
+    bare = table.name.removeprefix(f"{table.schema}.")
+    return f"{quoted(table.schema, engine)}.{quoted(bare, engine)}"

@@ -347,4 +347,5 @@ def _table(table: dict[str, Any]) -> Table:
             for columns, target, references in table["foreign_keys"]
         ),
         sql=table["sql"],
+        schema=table["schema"],
     )

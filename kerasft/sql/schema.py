@@ -47,13 +47,21 @@ class ForeignKey:
 
 @dataclass(frozen=True)
 class Table:
-    """A table or a view; `sql` is the statement that the engine keeps of it, if it keeps one."""
+    """A table or a view.
+
+    Attributes:
+        name: with DuckDB's schema and a dot before it where that is not `main`. SQL needs the
+            parts apart: `kerasft.sql.names.table_reference`.
+        sql: the statement that the engine keeps of it, if it keeps one.
+        schema: what stands before the dot in `name`; "" where nothing does.
+    """
 
     name: str
     kind: TableKind
     columns: tuple[Column, ...]
     foreign_keys: tuple[ForeignKey, ...] = ()
     sql: str | None = None
+    schema: str = ""
 
 
 @dataclass(frozen=True)
@@ -61,7 +69,7 @@ class Schema:
     """The tables and views of a database, in the order in which the engine keeps them.
 
     SQLite keeps the order of creation; DuckDB gives tables before views, each by its object
-    number. DuckDB's tables outside the schema `main` have their schema before the name, with a dot.
+    number.
     """
 
     engine: Engine

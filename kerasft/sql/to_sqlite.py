@@ -13,22 +13,11 @@ import re
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from kerasft.sql.names import is_reserved
+
 if TYPE_CHECKING:
     from sqlglot import exp
 
-# Keywords that SQLite takes as a name in quotes only (tried out on 3.40).
-RESERVED = frozenset(
-    re.findall(
-        r"\w+",
-        """
-        add all alter and as autoincrement between case cast check collate commit constraint
-        create default deferrable delete distinct drop else escape except exists foreign from
-        group having if in index insert intersect into is isnull join limit not nothing notnull
-        null on or order primary raise references returning select set table then to transaction
-        union unique update using values when where
-        """,
-    )
-)
 # What strftime gives of a date as a number. DOW counts from Sunday = 0.
 PARTS = {
     "YEAR": "%Y",
@@ -86,7 +75,7 @@ def quote_reserved(tree: "exp.Expression") -> None:
     from sqlglot import exp
 
     for name in tree.find_all(exp.Identifier):
-        if name.this.lower() in RESERVED:
+        if is_reserved(name.this):
             name.set("quoted", True)
 
 

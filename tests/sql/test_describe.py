@@ -7,7 +7,8 @@ import pytest
 from kerasft.data.schema import schema_only
 from kerasft.data.spider import schema_of
 from kerasft.sql.describe import create_statements
-from kerasft.sql.names import quoted
+from kerasft.sql.names import quoted, table_reference
+from kerasft.sql.sandbox import Sandbox
 from kerasft.sql.schema import Column, ForeignKey, Schema, Table
 
 ARTIST = Table(
@@ -121,6 +122,24 @@ def test_a_key_without_named_columns_refers_to_the_table_alone():
     table = Table("t", "table", (Column("a", "", False, 0),), (ForeignKey(("a",), "t", ()),), None)
     text = create_statements(Schema("sqlite", (table,)))
     assert text == "CREATE TABLE t (a, FOREIGN KEY (a) REFERENCES t);"
+
+
+def test_tables_of_other_schemas_are_written_in_two_parts():
+    pytest.importorskip("duckdb")
+    script = (
+        "CREATE TABLE plain (id INTEGER, PRIMARY KEY (id));\n"
+        'CREATE TABLE "a.b" (id INTEGER);\n'
+        "CREATE TABLE s.u (id INTEGER, PRIMARY KEY (id));\n"
+        'CREATE TABLE s."order" (u INTEGER, FOREIGN KEY (u) REFERENCES s.u(id));'
+    )
+    with Sandbox("duckdb") as sandbox:
+        schema = sandbox.schema(context="CREATE SCHEMA s;" + script)
+        assert create_statements(schema) == script
+        assert [table.schema for table in schema.tables] == ["", "", "s", "s"]
+        for table in schema.tables:
+            query = f"SELECT * FROM {table_reference(table, 'duckdb')}"
+            assert sandbox.run(query, context="CREATE SCHEMA s;" + script).status == "ok"
+    assert "REFERENCES" not in create_statements(schema, tables=["s.order"])
 
 
 @pytest.mark.parametrize("engine", ["sqlite", "duckdb"])

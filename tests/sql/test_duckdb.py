@@ -139,7 +139,7 @@ def test_a_schema_has_columns_and_keys(sandbox: Sandbox) -> None:
         Column("age", "INTEGER"),
     )
     assert second.foreign_keys == (ForeignKey(("x",), "a", ("id",)),)
-    assert third.name == "s.t"
+    assert (third.name, third.schema) == ("s.t", "s")
     assert (view.kind, [column.name for column in view.columns]) == ("view", ["id", "twice"])
 
 

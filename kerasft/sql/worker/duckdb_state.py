@@ -55,7 +55,7 @@ def tables_of(connection):
     """The tables and views as the messages hold them, in the order of their creation.
 
     `place` is the name as SQL has to write it. Tables outside the schema `main` have their
-    schema before the name, with a dot.
+    schema before the name, with a dot, and in `schema`.
     """
     entries = connection.execute(
         "SELECT schema_name, table_name, 'table', sql, table_oid FROM duckdb_tables() "
@@ -66,18 +66,20 @@ def tables_of(connection):
     ).fetchall()
     found = []
     for schema, name, kind, sql, _ in entries:
+        said = "" if schema == DEFAULT_SCHEMA else schema
+        before = said and f"{said}."  # also what a foreign key refers to: it stays in its schema
         found.append(
             {
-                "name": name if schema == DEFAULT_SCHEMA else f"{schema}.{name}",
+                "name": before + name,
                 "kind": kind,
                 "columns": _columns(connection, schema, name),
                 "foreign_keys": [
-                    [columns, target, targets]
+                    [columns, before + target, targets]
                     for kind_, columns, target, targets, _ in _constraints(connection, schema, name)
                     if kind_ == "FOREIGN KEY"
                 ],
                 "sql": sql,
-                "schema": schema,
+                "schema": said,
                 "bare": name,
                 "place": quoted(schema, name),
             }
@@ -113,9 +115,8 @@ def _columns(connection, schema, name):
 def constraints_of(connection, table):
     """What of a table can be compared beside columns and rows, in normal written form."""
     found = []
-    for kind, columns, target, targets, text in _constraints(
-        connection, table["schema"], table["bare"]
-    ):
+    place = [table["schema"] or DEFAULT_SCHEMA, table["bare"]]
+    for kind, columns, target, targets, text in _constraints(connection, *place):
         names = ", ".join(columns).lower()
         if kind == "CHECK":
             found.append(normal(text))
@@ -125,7 +126,6 @@ def constraints_of(connection, table):
         else:
             found.append(f"{kind.lower()} ({names})")
     where = "WHERE database_name = current_database() AND schema_name = ? AND table_name = ?"
-    place = [table["schema"], table["bare"]]
     for column, default in connection.execute(
         f"SELECT column_name, column_default FROM duckdb_columns() {where}", place
     ).fetchall():

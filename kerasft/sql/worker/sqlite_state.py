@@ -39,6 +39,7 @@ def tables_of(connection):
                 "columns": _columns(connection, name, kind),
                 "foreign_keys": _foreign_keys(connection, name),
                 "sql": text(sql),
+                "schema": "",
             }
         )
     return found
