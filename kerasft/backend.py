@@ -23,6 +23,7 @@ def select(backend: str) -> None:
     - `JAX_COMPILATION_CACHE_DIR`, so that a step compiled once is not compiled
       again by the next command, and `JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS=0.1`, so
       that this holds for the many small functions around it too;
+    - `TORCHINDUCTOR_CACHE_DIR`, for what torch compiles;
     - `TF_CPP_MIN_LOG_LEVEL=3`, which silences notes of XLA's C++ side;
     - `OMP_WAIT_POLICY=passive`, so that torch's threads do not spin while they wait for
       one that another program has pushed off its core: on two cores shared with one
@@ -47,9 +48,9 @@ def select(backend: str) -> None:
     if backend == "jax":
         os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
         os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(cache_dir() / "jax"))
+        os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.1")
     else:
         os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(cache_dir() / "torch"))
-        os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.1")
 
 
 def _active() -> str | None:

@@ -46,12 +46,17 @@ def test_jax_settings_of_the_user_stay(tmp_path):
     code = (
         "import os; from kerasft import backend; backend.select('jax'); "
         "print(os.environ['JAX_COMPILATION_CACHE_DIR'], "
+        "os.environ['JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS'], "
         "os.environ['XLA_PYTHON_CLIENT_PREALLOCATE'])"
     )
     cache = str(tmp_path)
-    assert python(code, KERASFT_CACHE=cache) == f"{tmp_path / 'jax'} false"
-    kept = {"JAX_COMPILATION_CACHE_DIR": "/mine", "XLA_PYTHON_CLIENT_PREALLOCATE": "true"}
-    assert python(code, KERASFT_CACHE=cache, **kept) == "/mine true"
+    assert python(code, KERASFT_CACHE=cache) == f"{tmp_path / 'jax'} 0.1 false"
+    kept = {
+        "JAX_COMPILATION_CACHE_DIR": "/mine",
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "2",
+        "XLA_PYTHON_CLIENT_PREALLOCATE": "true",
+    }
+    assert python(code, KERASFT_CACHE=cache, **kept) == "/mine 2 true"
 
 
 @pytest.mark.keras
