@@ -85,6 +85,16 @@ def load_rows(settings: DataSettings, task: str) -> Dataset:
     )
 
 
+def source_columns(settings: DataSettings, task: str) -> list[str]:
+    """The columns of a source's first row; none where it has no row that can be read.
+
+    Raises:
+        DataError: the source cannot be read.
+    """
+    first = next(_records(settings, task, []), None)
+    return list(first.values) if first is not None else []
+
+
 def split_rows(dataset: Dataset, settings: DataSettings) -> tuple[list[Row], list[Row]]:
     """Training and validation rows: shuffled by the seed, limited, then split.
 

@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from kerasft.data.columns import COLUMNS
 from kerasft.data.prompts import Template, template_for
-from kerasft.data.sources import Dataset, load_rows, split_rows
+from kerasft.data.sources import Dataset, load_rows, source_columns, split_rows
 from kerasft.errors import KerasftError
 from kerasft.recipe import DataSettings, Recipe, load, names
 from kerasft.tasks import task_row
@@ -46,8 +47,9 @@ def rows_to_score(
 
     Args:
         recipe: whose source, columns, split and prompt are taken.
-        data: a file of rows instead of the recipe's source. Its `database` column, where it
-            has one, names files from the folder of `data`.
+        data: a file of rows instead of the recipe's source. A column that it does not have
+            under the recipe's name for it is found by its usual names. Its `database` column,
+            where it has one, names files from the folder of `data`.
         database: a file that all queries of `data` run on: `data` then has `question` and `sql`.
         split: of `data`, or of the recipe's source.
         limit: rows at the most, 0 for all.
@@ -56,14 +58,15 @@ def rows_to_score(
         KerasftError: there is no such file, its rows have faults, or no rows were held back.
     """
     if data is not None:
-        name = Path(str(data)).stem
+        data = Path(data).expanduser() if Path(data).expanduser().exists() else data
+        name = Path(data).stem or Path(data).resolve().stem
         if database is not None:
             from kerasft.data.questions import load_questions
 
             dataset = load_questions(Path(data), database)
         else:
             dataset = load_rows(_settings(recipe, data, split), recipe.task)
-        rows, which = _with_databases(dataset.rows, Path(str(data))), "all rows"
+        rows, which = _with_databases(dataset.rows, Path(data)), "all rows"
         if database is not None:
             which = f"all questions about {database.name}"
     elif split and split != recipe.data.split:
@@ -110,7 +113,19 @@ def _held_back(recipe: Recipe) -> tuple[Dataset, list[dict[str, Any]]]:
 
 
 def _settings(recipe: Recipe, data: str | Path, split: str | None) -> DataSettings:
-    return DataSettings(source=str(data), split=split or "train", columns=recipe.data.columns)
+    """Of the recipe's names of columns only those that these rows have too."""
+    settings = DataSettings(source=str(data), split=split or "train")
+    if not recipe.data.columns:
+        return settings
+    there = source_columns(settings, recipe.task)
+
+    def holds(name: str, given: str) -> bool:
+        # "" says that the recipe's source has no such column; these rows may have one.
+        return given in there if given else not any(each in there for each in usual[name].aliases)
+
+    usual = COLUMNS[recipe.task]
+    kept = {name: given for name, given in recipe.data.columns.items() if holds(name, given)}
+    return settings.model_copy(update={"columns": kept})
 
 
 def _with_databases(rows: list[dict[str, Any]], data: Path) -> list[dict[str, Any]]:

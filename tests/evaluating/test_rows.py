@@ -71,6 +71,33 @@ def test_databases_of_rows_are_found_from_the_folder_of_the_file(tmp_path, monke
     assert "database" not in third and third["task_type"] == "read"
 
 
+@pytest.mark.parametrize(
+    ("named", "row", "context"),
+    [
+        # Trained on Spider's `query`; these rows have `sql`.
+        ({"question": "question", "sql": "query"}, SQL_ROW, SQL_ROW["context"]),
+        # These rows have the recipe's column, and one with a usual name beside it.
+        ({"sql": "gold"}, {**SQL_ROW, "sql": "no SQL", "gold": SQL_ROW["sql"]}, SQL_ROW["context"]),
+        # The recipe's source has no context; these rows do, or do not either.
+        ({"context": ""}, SQL_ROW, SQL_ROW["context"]),
+        ({"context": ""}, {"question": "How many?", "sql": SQL_ROW["sql"]}, ""),
+    ],
+)
+def test_rows_of_a_file_have_columns_of_their_own(tmp_path, named, row, context):
+    given = recipe("unused", task="text_to_sql", prompt__template="gemma", data__columns=named)
+    found = rows_to_score(given, data=write_rows(tmp_path / "mine.jsonl", [row]))
+    assert found.rows[0]["sql"] == SQL_ROW["sql"] and found.rows[0]["context"] == context
+
+
+def test_a_column_that_a_file_lacks_is_named(tmp_path):
+    given = recipe(
+        "unused", task="text_to_sql", prompt__template="gemma", data__columns={"sql": "query"}
+    )
+    rows = write_rows(tmp_path / "mine.jsonl", [{"question": "q", "context": ""}])
+    with pytest.raises(DataError, match="sql"):
+        rows_to_score(given, data=rows)
+
+
 @pytest.mark.parametrize("engine", ["sqlite", "duckdb"])
 def test_questions_about_a_database_get_its_schema(tmp_path, engine):
     if engine == "sqlite":
