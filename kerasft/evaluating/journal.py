@@ -50,9 +50,13 @@ class Journal:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             self._file = path.open("a+b")
+        except OSError as error:
+            raise RunError(cannot_write(path, error)) from error
+        try:
             _lock(self._file, path)
             self._take_up()
         except OSError as error:
+            self._file.close()
             raise RunError(cannot_write(path, error)) from error
 
     def __enter__(self) -> "Journal":
@@ -64,9 +68,8 @@ class Journal:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        # Nobody gains from a file that only says what was asked.
-        if not self._values:
-            self.path.unlink(missing_ok=True)
+        if not self._file.closed and not self._values:
+            self.remove()  # nobody gains from a file that only says what was asked
         self._file.close()
 
     def known(self, what: str) -> dict[int, Any]:
@@ -91,9 +94,11 @@ class Journal:
         self._remember(line)
 
     def remove(self) -> None:
-        """Drop the file: its values stand in the results now."""
-        self._values.clear()
+        """End the journal and drop its file: its values stand in the results now."""
+        if flock is None:
+            self._file.close()  # Windows removes no open file
         self.path.unlink(missing_ok=True)
+        self._file.close()
 
     def _take_up(self) -> None:
         self._file.seek(0)
@@ -102,11 +107,11 @@ class Journal:
         lines: list[dict[str, Any]] = []
         for raw in read.splitlines(keepends=True):
             line = _parsed(raw)
-            if line is None:
+            if line is None or ("asked" in line) is not (not lines):
                 break
             lines.append(line)
             whole += len(raw)
-        if lines and "asked" in lines[0]:
+        if lines:
             before = lines[0]["asked"]
             names = sorted(before.keys() | self._asked.keys())
             self.changed = [name for name in names if before.get(name) != self._asked.get(name)]

@@ -100,6 +100,31 @@ def test_two_evaluations_do_not_write_one_file(path):
         assert journal.known("answers of tuned") == {1: "x"}
 
 
+def test_a_file_is_dropped_where_open_ones_cannot_be_removed(path, monkeypatch):
+    """Windows refuses to remove a file that is open."""
+    unlink = type(path).unlink
+    journal = Journal(path, ASKED)
+
+    def refused(self, missing_ok=False):
+        assert journal._file.closed
+        unlink(self, missing_ok)
+
+    monkeypatch.setattr("kerasft.evaluating.journal.flock", None)
+    monkeypatch.setattr(type(path), "unlink", refused)
+    with journal:
+        journal.add("answers of tuned", {1: "x"}, 1.0)
+        journal.remove()
+    assert not path.exists()
+
+
+def test_a_second_head_ends_what_is_taken_up(path):
+    begun(path)
+    whole = path.read_bytes().splitlines(keepends=True)
+    path.write_bytes(b"".join([*whole[:2], whole[0], *whole[2:]]))
+    with Journal(path, ASKED) as journal:
+        assert set(journal.known("answers of tuned")) == {0, 7}
+
+
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
 def test_a_folder_that_refuses_is_told(tmp_path):
     tmp_path.chmod(0o500)
