@@ -238,12 +238,29 @@ def _training(facts: Facts) -> str:
 def _scores(facts: Facts) -> str:
     parts = []
     for name, result in facts.scores.items():
-        rows = list(_intervals(result))
+        scored = {side: result[side] for side in ("tuned", "base") if side in result}
+        rows = list(_intervals(scored))
         if rows:
-            parts.append(
-                f"### {name}\n\n" + _table(("score", "value", "95 % interval", "of"), rows)
-            )
+            table = _table(("score", "value", "95 % interval", "of"), rows)
+            parts.append(f"### {name}\n\n{table}{_compared(result.get('comparison', {}))}")
     return "## Scores\n\n" + "\n".join(parts) if parts else ""
+
+
+def _compared(comparison: Mapping[str, Any]) -> str:
+    """A sentence on the first measure that tuned and base are compared by."""
+    for name, found in comparison.items():
+        difference = found["difference"]
+        if difference["mean"] is None:
+            continue
+        low, high, middle = (f"{difference[each]:+.3f}" for each in ("low", "high", "mean"))
+        text = f"\nTuned less base, {name} of {found['of']} rows: {middle} ({low} to {high})"
+        if "p_value" in found:
+            text += (
+                f"; {found['fixed']} rows fixed, {found['broken']} broken, McNemar's exact test "
+                f"p = {found['p_value']:.2g}"
+            )
+        return f"{text}.\n"
+    return ""
 
 
 def _intervals(result: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, ...]]:

@@ -5,6 +5,7 @@ import json
 
 import pytest
 
+from kerasft.evaluating.paired import compare_flags
 from kerasft.export.card import Facts, card, front_matter, hub_base, notice, public_name
 from kerasft.export.proof import BOUNDS, compare_all
 from kerasft.recipe import load
@@ -48,6 +49,15 @@ def facts() -> Facts:
                     "rouge_l": mean([0.5, 0.75]),
                     "by_difficulty": {"easy": {"valid_sql": proportion(9, 9)}},
                 },
+                "base": {"valid_sql": proportion(10, 50)},
+                "comparison": {
+                    "valid_sql": compare_flags(
+                        [True] * 10 + [False] * 40, [True] * 40 + [False] * 10
+                    ),
+                    "rouge_l": {"of": 50, "difference": mean([0.25, 0.5])},
+                },
+                "with_retry": {"tuned": {"valid_sql": proportion(45, 50)}},
+                "forgetting": {"tuned": {"mean": 4.5, "low": 4.0, "high": 5.0}},
             }
         },
         written={"dtype": "bfloat16", "parameters": 268_098_176},
@@ -87,7 +97,13 @@ def test_the_numbers_are_those_of_the_run_and_the_proof(facts):
         "{question}",
     ):
         assert part in text, part
-    assert "by_difficulty" not in text
+    for part in ("by_difficulty", "with_retry", "forgetting", "comparison"):
+        assert part not in text, part
+    scores = [line for line in text.splitlines() if line.startswith(("| tuned /", "| base /"))]
+    assert len(scores) == 3
+    assert "Tuned less base, valid_sql of 50 rows: +0.600 (" in text
+    assert "30 rows fixed, 0 broken, McNemar's exact test p = 1.9e-09." in text
+    assert text.count("Tuned less base") == 1
 
 
 def test_without_a_proof_the_card_says_so(facts):
