@@ -33,7 +33,18 @@ _STATEMENT = r"""
       | ALTER\s+TABLE\b | PRAGMA\s+\w | EXPLAIN\s+\w | ATTACH\s+\S | VACUUM\b | TRUNCATE\s+TABLE\b
     )
 """
-_AT_START = re.compile(rf"\s*(?:\(\s*)*{_STATEMENT}", re.VERBOSE | re.IGNORECASE)
+# What only DuckDB takes, and what is prose or the middle of a statement anywhere but at the start.
+_DUCKDB_STATEMENT = r"""
+    (?: FROM\s+[\w."]+(?:\s+AS\s+\w+)?\s*
+        (?: ;|\Z|(?:SELECT|WHERE|GROUP|ORDER|LIMIT|(?:LEFT|RIGHT|FULL|INNER|CROSS|ASOF)?\s*JOIN)\b)
+      | FROM\s*\(\s*(?:SELECT|VALUES|WITH|FROM)\b
+      | (?:UN)?PIVOT\s+\S+\s+(?:ON|USING)\b
+      | (?:SUMMARIZE|DESCRIBE|TABLE)\s+[\w."]+\s*(?:;|\Z)
+    )
+"""
+_AT_START = re.compile(
+    rf"\s*(?:\(\s*)*(?:{_STATEMENT}|{_DUCKDB_STATEMENT})", re.VERBOSE | re.IGNORECASE
+)
 _AT_LINE = re.compile(rf"^[^\S\n]*{_STATEMENT}", re.VERBOSE | re.IGNORECASE | re.MULTILINE)
 _UPPER = re.compile(rf"\b{_STATEMENT}", re.VERBOSE)
 _ANYWHERE = re.compile(rf"\b{_STATEMENT}", re.VERBOSE | re.IGNORECASE)

@@ -119,6 +119,12 @@ def test_status(sandbox: Sandbox, sql: str, status: str) -> None:
     assert outcome.status == status, outcome
 
 
+def test_half_a_character_is_no_sql_and_harms_nothing(sandbox: Sandbox) -> None:
+    assert sandbox.run("SELECT '\ud800'").status == "invalid_sql"
+    assert sandbox.run("SELECT 1", context="-- \ud800").status == "context_error"
+    assert sandbox.run("SELECT '\ud800'", writes=True).status == "invalid_sql"
+
+
 def test_a_context_of_comments_is_an_empty_database(sandbox: Sandbox) -> None:
     assert sandbox.run("SELECT 1", context="-- nothing\n").rows == ((1,),)
 

@@ -141,6 +141,7 @@ class Engine:
         """The statements of a text, each of a kind that is allowed."""
         if len(sql) > characters:
             raise Failure("invalid_sql", f"the SQL is longer than {characters:,} characters")
+        sql.encode()  # half a surrogate pair, which JSON can hold, is a ValueError here
         statements = connection.extract_statements(sql)
         if not statements:
             raise Failure("no_sql", "there is no statement to run")

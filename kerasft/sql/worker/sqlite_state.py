@@ -5,6 +5,12 @@ import sqlite3
 from normal_form import checks, index_columns, normal, trigger_body
 
 HIDDEN_COLUMN = 1  # of a virtual table; 2 and 3 are generated ones (PRAGMA table_xinfo)
+# What the tables in which FTS3 to FTS5 and R-Tree keep their rows are called, after the virtual
+# table's own name.
+SHADOW_NAMES = """
+    content segments segdir docsize stat data idx config node rowid parent
+"""
+SHADOWS = frozenset(SHADOW_NAMES.split())
 
 
 def text(value):
@@ -27,10 +33,11 @@ def tables_of(connection):
         "WHERE type IN ('table', 'view') AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\' ORDER BY rowid"
     ).fetchall()
     virtual = [text(name) for name, kind, _, page in entries if kind == "table" and not page]
+    shadows = {f"{name}_{end}" for name in virtual for end in SHADOWS}
     found = []
     for name, kind, sql, page in entries:
         name = text(name)
-        if kind == "table" and (not page or any(name.startswith(f"{v}_") for v in virtual)):
+        if kind == "table" and (not page or name in shadows):
             continue
         found.append(
             {
