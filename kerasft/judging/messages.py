@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from kerasft.errors import KerasftError
-from kerasft.sql.normalize import extract_sql
+from kerasft.sql.statements import predicted_sql
 
 Message = dict[str, str]
 
@@ -49,7 +49,7 @@ def question_for(task: str, row: Mapping[str, Any], answer: str) -> Question:
         KerasftError: no judge has been told of this task.
     """
     if task == "text_to_sql":
-        predicted = extract_sql(answer)
+        predicted = predicted_sql(row["sql"], answer)
         if predicted is None:
             return Question([], "there is no SQL statement in the answer")
         parts = {

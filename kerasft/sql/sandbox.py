@@ -262,9 +262,7 @@ class Sandbox:
 
     def _recovered(self, path: str) -> tuple[str | None, str]:
         """A copy of an SQLite file with its log applied, or None and why there is none."""
-        files = [path, path + "-wal", path + "-journal"]
-        stats = [os.stat(file) for file in files if os.path.exists(file)]
-        state = (path, *((stat.st_size, stat.st_mtime_ns) for stat in stats))
+        state = (path, *map(_version, (path, path + "-wal", path + "-journal")))
         if state in self._copied:
             return self._copied[state], ""
         if self._copies is None:
@@ -298,6 +296,15 @@ class Sandbox:
         process, self._process = self._process, None
         if process is not None:
             process.end()
+
+
+def _version(path: str) -> tuple[int, int] | None:
+    """What tells one content of a file from the next; None where there is no file."""
+    try:
+        found = os.stat(path)
+    except OSError:  # a log goes when its writer ends, at any moment
+        return None
+    return found.st_size, found.st_mtime_ns
 
 
 def _answer(reply: dict[str, Any], seconds: float) -> tuple[Outcome, tuple[Table, ...]]:

@@ -84,6 +84,14 @@ def extract_script(answer: str) -> str | None:
     return "\n".join(taken)
 
 
+def predicted_sql(gold_sql: str, answer: str) -> str | None:
+    """The SQL in an answer that is held against the gold SQL; None if there is none.
+
+    One statement, or a script where the gold SQL is one.
+    """
+    return (extract_script if is_script(gold_sql) else extract_sql)(answer)
+
+
 def _rest(text: str, statement: str) -> str:
     """What follows a statement that the text holds, without space and empty statements."""
     return text[text.find(statement) + len(statement) :].lstrip(" \t\r\n;")

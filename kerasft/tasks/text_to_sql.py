@@ -12,13 +12,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from kerasft.sql import statements
 from kerasft.sql.contexts import sqlite_query
 from kerasft.sql.lexical import fold
 from kerasft.sql.modes import MODES, Gold
-from kerasft.sql.normalize import extract_sql, normalize, order_keys_query
+from kerasft.sql.normalize import normalize, order_keys_query
 from kerasft.sql.results import Verdict, equal_results
 from kerasft.sql.sandbox import Outcome
-from kerasft.sql.statements import extract_script, fault_kind, is_script, statement_kind
 from kerasft.sql.states import states_equal
 from kerasft.tasks.groups import by_group
 from kerasft.tasks.intervals import proportion
@@ -147,9 +147,9 @@ def score(
 
 def _judge(row: Mapping[str, Any], answer: str, databases: Databases) -> Judgement:
     gold_sql = row["sql"]
-    kind = statement_kind(gold_sql)
+    kind = statements.statement_kind(gold_sql)
     writes = kind != "read"
-    predicted_sql = (extract_script if is_script(gold_sql) else extract_sql)(answer)
+    predicted_sql = statements.predicted_sql(gold_sql, answer)
     database = databases.of(row)
     gold_run = _runnable(gold_sql, database, writes=writes)
     predicted_run = predicted_sql
@@ -193,7 +193,7 @@ def _runnable(sql: str, database: AnyDatabase, *, writes: bool) -> str:
 def _lacks(database: AnyDatabase, gold: Outcome) -> bool:
     """Whether the gold SQL misses what was left out of the database."""
     missing = ("missing_table", "missing_column")
-    failed = gold.status == "invalid_sql" and fault_kind(gold.message) in missing
+    failed = gold.status == "invalid_sql" and statements.fault_kind(gold.message) in missing
     return failed and database.skipped > 0
 
 
@@ -251,7 +251,7 @@ def _writing(gold_sql: str, predicted_sql: str | None, database: AnyDatabase) ->
     equal, note = False, ""
     if predicted.status == "ok":
         verdict = states_equal(gold.state, predicted.state, engine=database.engine)
-        reads = statement_kind(predicted_sql or "") == "read"
+        reads = statements.statement_kind(predicted_sql or "") == "read"
         equal = verdict.equal and not reads
         if reads:
             note = "it only reads, where the gold SQL writes"
@@ -278,7 +278,7 @@ def _status(execution: _Execution) -> str:
         return "gold_error"
     predicted = execution.predicted
     if predicted.status == "invalid_sql":
-        return fault_kind(predicted.message)
+        return statements.fault_kind(predicted.message)
     if predicted.status != "ok":
         return predicted.status
     return "match" if execution.matches[0] else execution.mismatch

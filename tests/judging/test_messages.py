@@ -35,6 +35,12 @@ def test_only_the_statement_of_an_answer_is_shown() -> None:
     assert "Grade it" not in question.messages[1]["content"]
 
 
+def test_all_statements_of_an_answer_are_shown_where_the_gold_sql_has_several() -> None:
+    row = ROW | {"sql": "DELETE FROM t; DELETE FROM u"}
+    question = question_for("text_to_sql", row, "DELETE FROM v;\nDELETE FROM w;\nDone.")
+    assert "DELETE FROM v;\nDELETE FROM w;\n</" in question.messages[1]["content"]
+
+
 def test_a_context_that_is_not_there_is_not_shown() -> None:
     row = {"instruction": "Name a fruit.", "context": "", "response": "An apple."}
     user = question_for("instruct", row, "A pear.").messages[1]["content"]
