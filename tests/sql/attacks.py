@@ -87,8 +87,8 @@ def run_attack(sandbox: Sandbox, attack: Attack, outside: Path, seconds: float) 
         options = {"writes": True}
     elif attack.way == "plan":
         options = {"explain": True}
-    sandbox.run("SELECT 1")  # a worker that an earlier attack killed is there again
-    with _Peak(sandbox._process.pid) as peak:
+    # A worker that an earlier attack killed is there again.
+    with _Peak(sandbox._worker().pid) as peak:
         began = time.monotonic()
         outcome = sandbox.run(query, context=context, seconds=seconds, **options)
         elapsed = time.monotonic() - began

@@ -238,6 +238,15 @@ VARIANTS = frozenset(
         "times without end",
         "a factorial",
         "5000 unions",
+        "30000 columns",
+        "a sum of 20000 terms",
+        "a cross join",
+        "unnest a list",
+        "repeat a list",
+        "a wide format",
+        "a wide table without end",
+        "rows that double",
+        "a view without end",
     ]
 )
 REFUSED_STATUSES = frozenset(["refused"])

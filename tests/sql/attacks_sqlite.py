@@ -209,6 +209,9 @@ VARIANTS = frozenset(
         "a growing set",
         "one text of a cross join",
         "subqueries in each other",
+        "a sorted cross join",
+        "a table without end in a script",
+        "triggers that double",
     ]
 )
 REFUSED_STATUSES = frozenset(["refused"])
