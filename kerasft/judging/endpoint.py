@@ -68,13 +68,13 @@ class Judge:
 
         Raises:
             KerasftError: the `openai` package is missing, the URL is not one of HTTP or holds
-                a password, or a limit is not positive.
+                a password, the key cannot stand in a header, or a limit is not positive.
         """
         if min(timeout, attempts, backoff, max_workers) <= 0:
             raise KerasftError("a judge's timeout, attempts, backoff and max_workers are positive")
         self.url = _base_url(url)
         self.model = model
-        self._key = api_key or os.environ.get(KEY_VARIABLE) or None
+        self._key = _usable_key(api_key or os.environ.get(KEY_VARIABLE) or "")
         self._attempts = attempts
         self._backoff = backoff
         self._max_workers = max_workers
@@ -242,11 +242,16 @@ def _retry_after(error: Any) -> float | None:
 
 
 def _base_url(url: str) -> str:
-    parts = urlsplit(url.strip())
-    if parts.scheme not in ("http", "https") or not parts.hostname:
+    url = url.strip()
+    try:
+        parts = urlsplit(url)
+        usable = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+    except ValueError:  # a port that is none, a bracket that is not closed
+        usable = False
+    if not usable or not url.isprintable() or " " in url:
         raise KerasftError(
-            "a judge's URL begins with http:// or https:// and a host, for example "
-            "http://localhost:8000/v1"
+            "a judge's URL begins with http:// or https:// and a host, with a port from 1 to 65535 "
+            "if any, for example http://localhost:8000/v1"
         )
     if parts.username is not None or parts.password is not None or parts.query:
         raise KerasftError(
@@ -255,6 +260,20 @@ def _base_url(url: str) -> str:
         )
     path = parts.path.rstrip("/").removesuffix("/chat/completions") or "/v1"
     return urlunsplit((parts.scheme, parts.netloc, path, "", ""))
+
+
+def _usable_key(key: str) -> str | None:
+    """The key without the space around it that files and pasting leave; None where there is none.
+
+    Raises:
+        KerasftError: a header cannot hold it. Each row would fail, for a reason nobody could see.
+    """
+    key = key.strip()
+    if not (key.isascii() and key.isprintable()):
+        raise KerasftError(
+            f"the judge's key holds characters that no key has; set {KEY_VARIABLE} again"
+        )
+    return key or None
 
 
 def _client(url: str, key: str | None, timeout: float) -> Any:

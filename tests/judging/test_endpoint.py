@@ -194,6 +194,10 @@ def test_the_key_goes_to_the_endpoint_and_nowhere_else(
     [
         ("localhost:8000", "http://"),
         ("file:///etc/passwd", "http://"),
+        ("http://[::1", "http://"),
+        ("http://host:port/v1", "1 to 65535"),
+        ("http://host:99999/v1", "1 to 65535"),
+        ("http://ho st/v1", "http://"),
         (f"https://user:{CANARY}@host/v1", "no user, password"),
         (f"https://host/v1?key={CANARY}", "no user, password"),
     ],
@@ -214,6 +218,19 @@ def test_urls_that_are_refused(url: str, words: str) -> None:
 )
 def test_urls_as_people_write_them(url: str, base: str) -> None:
     assert Judge(url, "stub").url == base
+
+
+def test_a_key_is_taken_without_the_space_around_it() -> None:
+    with serve(lambda *_: Reply(verdict("right", ""))) as stub:
+        judge(stub.url, api_key=f" {CANARY}\n").grade("text_to_sql", [ROW], ["SELECT 1"])
+    assert stub.requests[0][0]["authorization"] == f"Bearer {CANARY}"
+
+
+@pytest.mark.parametrize("key", [f"{CANARY}\nHost: x", f"{CANARY}…"])
+def test_a_key_that_no_header_can_hold_is_refused_before_anything_is_sent(key: str) -> None:
+    with pytest.raises(KerasftError, match="OPENAI_API_KEY") as error:
+        Judge("http://host", "stub", api_key=key)
+    assert CANARY not in str(error.value)
 
 
 def test_one_answer_a_row() -> None:
