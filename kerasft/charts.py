@@ -2,6 +2,7 @@
 
 import contextlib
 import math
+import os
 import re
 import warnings
 from collections.abc import Sequence
@@ -121,7 +122,7 @@ def draw(chart: Chart, title: str, path: Path) -> None:
     axes.grid(axis="x" if bars else "both", alpha=0.3)
     axes.set_axisbelow(True)
     axes.set_title(_shown(title, 200), fontsize=10, wrap=True, **plain)
-    aside = path.with_name(f".{path.name}")
+    aside = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with warnings.catch_warnings():
@@ -130,11 +131,12 @@ def draw(chart: Chart, title: str, path: Path) -> None:
             figure.savefig(aside, format="png")
         aside.replace(path)
     except OSError as error:
-        with contextlib.suppress(OSError):
-            aside.unlink(missing_ok=True)
         raise KerasftError(
             f"{path} cannot be written: {error.strerror or error}; give another file"
         ) from error
+    finally:
+        with contextlib.suppress(OSError):
+            aside.unlink(missing_ok=True)
 
 
 def _line(label: str, cells: Sequence[Cell], number: str, values: Sequence[float]) -> Chart | str:

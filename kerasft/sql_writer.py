@@ -150,8 +150,8 @@ def _loaded(model: str | Path, recipe: str | None, backend: str | None) -> "Load
         return load(folder, backend=backend)
     if not has_adapter(folder) and recipe is None:
         raise KerasftError(
-            f"{model} is neither a run nor an adapter folder, and a bare model has no prompt of "
-            "its own: give --recipe"
+            f"{model} is neither a run nor an adapter folder; if it is a preset, it has no prompt "
+            "of its own: give --recipe too"
         )
     backends.select(backend or backends.DEFAULT)
     from kerasft.engine.loaded import load_bare, with_adapter

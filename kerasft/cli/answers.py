@@ -3,16 +3,18 @@
 import dataclasses
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 import click
 
-from kerasft.asking import Answer, Asker
+from kerasft.asking import SQL_ERRORS, Answer, Asker
 from kerasft.charts import chart_of, draw
 from kerasft.cli.cells import csv_text, escaped, escaped_lines, json_cell, result_table
 from kerasft.cli.output import console, print_error
+from kerasft.errors import KerasftError
+from kerasft.masking import masked
 from kerasft.sql.lexical import fold
 from kerasft.sql.sandbox import Outcome
 
@@ -48,17 +50,50 @@ class AnswerPrinter:
         Args:
             question: in words.
             repeat: print the question before it, for readers who did not type it.
+
+        Raises:
+            KerasftError: as `Asker.ask`; or the chart cannot be written, which is raised after
+                the rows are printed.
         """
         if repeat and self._form == "table":
             self._say(f"? {escaped(question)}")
         self._printed = ""
         answer = self._asker.ask(question, self._stream)
         self.last_sql = answer.sql
-        plan = self._asker.explain(answer.sql) if self._explain and answer.ok else None
-        drawn = self._draw(answer) if self._chart is not None and answer.ok else ""
+        # A query that was too slow has a plan too, which says why.
+        planned = self._explain and answer.status not in SQL_ERRORS
+        plan = self._asker.explain(answer.sql) if planned else None
+        try:
+            drawn = self._draw(answer) if self._chart is not None and answer.ok else ""
+        except KerasftError:
+            self._print(answer, plan, "")
+            raise
+        self._print(answer, plan, drawn)
+        return answer.ok
+
+    def ask_each(self, questions: Iterable[str]) -> bool:
+        """Print the answers to questions as they come; whether each has one.
+
+        A question that cannot be asked, since no table fits its prompt for example, is told and
+        the next ones are asked all the same.
+        """
+        answered = True
+        for question in questions:
+            try:
+                answered &= self.ask(question, repeat=True)
+            except KerasftError as error:
+                answered = False
+                message = masked(str(error))
+                print_error(message)
+                if self._form == "lines":
+                    failure = {"error": message, "type": type(error).__name__}
+                    self._print_object({"question": question, **failure})
+        return answered
+
+    def _print(self, answer: Answer, plan: Outcome | None, drawn: str) -> None:
         if self._form in ("json", "lines"):
             self._print_json(answer, plan, drawn)
-            return answer.ok
+            return
         if self._printed:
             click.echo()
         if fold(self._printed) != fold(answer.sql):
@@ -71,7 +106,6 @@ class AnswerPrinter:
             self._print_rows(answer.columns, answer.rows, answer.truncated)
         else:
             print_error(explanation(answer))
-        return answer.ok
 
     def show(self, outcome: Outcome) -> None:
         """Print what a statement of the user's own gave."""
@@ -103,7 +137,8 @@ class AnswerPrinter:
             table, hidden = result_table(columns, rows, out.width)
             out.print(table)
             if hidden:
-                self._say(f"{hidden} more columns do not fit here; --csv prints all.")
+                more = "1 more column does" if hidden == 1 else f"{hidden} more columns do"
+                self._say(f"{more} not fit here; --csv prints all.")
         if truncated:
             self._say(f"The first {len(rows)} rows; there are more (--limit {self._limit}).")
         elif self._form != "csv":
@@ -118,6 +153,9 @@ class AnswerPrinter:
             content["plan"] = plan_text(plan)
         if self._chart is not None:
             content["chart"] = drawn
+        self._print_object(content)
+
+    def _print_object(self, content: Mapping[str, Any]) -> None:
         indent = 2 if self._form == "json" else None
         ascii_only = sys.stdout.isatty()  # JSON's own escapes leave some controls as they are
         click.echo(json.dumps(content, indent=indent, ensure_ascii=ascii_only, allow_nan=False))
@@ -133,13 +171,14 @@ class AnswerPrinter:
 
 def explanation(answer: Answer | Outcome) -> str:
     """Why there are no rows, and what can be done."""
-    message = answer.message.strip().rstrip(".")
+    message = escaped_lines(answer.message.strip().rstrip("."))
     if answer.status == "refused":
         return f"the statement was refused ({message}); databases are only read here"
     if answer.status == "timeout":
         return f"{message}; --timeout SECONDS gives it longer"
-    if answer.status in ("invalid_sql", "no_sql"):
-        return f"{message}; ask in other words, or with --retry 4"
+    if answer.status in ("invalid_sql", "no_sql") and isinstance(answer, Answer):
+        other = "" if answer.retried else ", or with --retry 4"
+        return f"{message}; ask in other words{other}"
     return message
 
 

@@ -1,5 +1,6 @@
 """`kerasft ask`: a question about a database, its SQL and what that gives."""
 
+import io
 import sys
 from pathlib import Path
 
@@ -108,19 +109,17 @@ def ask(
         raise click.UsageError("--csv and --chart go with one QUESTION.")
     if question is not None and not question.strip():
         raise click.UsageError("The question is empty.")
+    if question is not None:  # bytes of an argument that are no UTF-8 are no tokens either
+        question = question.encode("utf-8", "replace").decode("utf-8")
+    _streams_hold_any_text()
 
     from kerasft.asking import Asker
     from kerasft.cli.answers import AnswerPrinter
     from kerasft.cli.output import console
     from kerasft.cli.prompting import Prompt
     from kerasft.sql.engine import engine_of
-    from kerasft.sql_writer import has_adapter, open_writer
+    from kerasft.sql_writer import open_writer
 
-    if model is not None and recipe is None and not has_adapter(model):
-        raise click.UsageError(
-            f"{model} is neither a run nor an adapter folder, and a bare model has no prompt of "
-            "its own: give --recipe."
-        )
     engine_of(database)  # a wrong path is told before a model is loaded
     with console(stderr=True).status("Loading the model"):
         writer = open_writer(
@@ -141,6 +140,18 @@ def ask(
         elif sys.stdin.isatty():
             answered = Prompt(asker, printer).run()
         else:
-            asked = [line.strip() for line in sys.stdin if line.strip()]
-            answered = all([printer.ask(line, repeat=True) for line in asked])
+            answered = printer.ask_each(line.strip() for line in sys.stdin if line.strip())
     context.exit(0 if answered else 1)
+
+
+def _streams_hold_any_text() -> None:
+    """Make pipes UTF-8, whatever the system's encoding: rows and questions hold any character."""
+    for stream in (sys.stdin, sys.stdout, sys.stderr):
+        if not isinstance(stream, io.TextIOWrapper):
+            continue
+        if stream.isatty():
+            stream.reconfigure(errors="replace" if stream is sys.stdin else "backslashreplace")
+        elif stream is sys.stdin:
+            stream.reconfigure(encoding="utf-8-sig", errors="replace")
+        else:
+            stream.reconfigure(encoding="utf-8", errors="backslashreplace")

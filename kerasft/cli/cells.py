@@ -19,9 +19,10 @@ LONGEST_CELL = 60
 BYTES_SHOWN = 8
 DIGITS = 12
 
-# C0 and C1 controls, and what makes a terminal write backwards or hide what stands there.
+# C0 and C1 controls, what makes a terminal write backwards, and what it shows nothing for.
 _ACTING = re.compile(
-    "[\x00-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff\ud800-\udfff]"
+    "[\x00-\x1f\x7f-\x9f\xad\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff"
+    "\ud800-\udfff\U000e0000-\U000e007f]"
 )
 
 

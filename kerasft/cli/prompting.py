@@ -1,6 +1,7 @@
 """The prompt of `kerasft ask` without a question: questions and commands, with a history."""
 
 import contextlib
+import re
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
@@ -18,7 +19,7 @@ from kerasft.errors import KerasftError
 LONGEST_HISTORY = 1000  # lines
 HELP = """\
 A line is a question. Commands:
-  \\schema [TABLE …]  the tables, as the model sees them
+  \\schema [TABLE …]  the tables, as the model sees them ("a name" of two words in quotes)
   \\sql               edit the last SQL, and run it
   \\sql SQL           run SQL of your own (read-only, as all here)
   \\plan              the plan of the last SQL
@@ -87,11 +88,14 @@ class Prompt:
         click.echo(HELP)
 
     def _schema(self, names: str) -> None:
-        asked = {name.lower() for name in names.split()}
+        asked = {
+            (quoted or plain).lower() for quoted, plain in re.findall(r'"([^"]*)"|(\S+)', names)
+        }
         known = [table.name for table in self._asker.schema.tables]
         shown = [name for name in known if not asked or name.lower() in asked]
         if missing := asked - {name.lower() for name in shown}:
-            print_error(f"no table {', '.join(sorted(missing))}; there are {', '.join(known)}")
+            there = ", ".join(map(escaped, known))
+            print_error(f"no table {', '.join(sorted(map(escaped, missing)))}; there are {there}")
         elif shown:
             click.echo(escaped_lines(self._asker.describe(shown)))
 

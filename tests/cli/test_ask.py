@@ -16,6 +16,7 @@ from kerasft.cli.cells import escaped, fitted, json_cell, result_table, shown
 from kerasft.cli.main import run
 from kerasft.cli.output import console
 from kerasft.cli.prompting import Prompt, history
+from kerasft.errors import DataError
 from kerasft.sql.sandbox import Outcome
 from kerasft.sql.schema import BadText
 from tests.asking import CannedWriter, shop
@@ -29,6 +30,13 @@ ANSWERS = {
         "SELECT name, sum(total) AS spent FROM customer JOIN orders ON customer.id = customer "
         "GROUP BY name ORDER BY spent DESC"
     ],
+    "both wrong": ["SELECT 1 FROM nowhere", "SELECT 2 FROM nowhere"],
+    "endless": [
+        "WITH RECURSIVE a (x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM a) SELECT count(*) FROM a"
+    ],
+    "café": ["SELECT 1 AS one"],
+    "caf?": ["SELECT 1 AS one"],
+    "marked": ['SELECT "\u202eabc" FROM nowhere'],
     "fenced": ["```sql\nSELECT 1 AS one\n```"],
 }
 
@@ -117,6 +125,8 @@ def test_an_sql_error_is_shown_with_its_sql(ask):
     code, out, _ = ask("wrong", "--retry", "3")
     assert code == 0 and "The likeliest SQL failed; of 1 more of the beam the last one ran." in out
     assert ask.writer.widths == [3]
+    code, _, err = ask("both wrong", "--retry", "3")
+    assert code == 1 and "no such table" in err and "--retry" not in err
 
 
 def test_a_statement_that_writes_is_refused_in_words(ask):
@@ -132,6 +142,51 @@ def test_the_plan_and_a_chart(ask, tmp_path):
     _, out, _ = ask("names", "--chart", str(tmp_path / "none.png"))
     assert "No chart: no column of the result is a number to draw." in out
     assert not (tmp_path / "none.png").exists()
+
+
+def test_rows_are_printed_before_a_chart_that_cannot_be_written_fails(ask, tmp_path):
+    (tmp_path / "folder.png").mkdir()
+    code, out, err = ask("totals", "--chart", str(tmp_path / "folder.png"))
+    assert code == 1 and "Ada" in out and "cannot be written" in err
+
+
+def test_a_query_that_is_too_slow_has_a_plan(ask):
+    code, out, err = ask("endless", "--explain", "--timeout", "0.2")
+    assert code == 1 and "SCAN a" in out and "--timeout" in err
+
+
+def test_an_engines_message_does_not_act_on_a_terminal(ask):
+    _, out, err = ask("marked", tty=True)
+    assert "\u202e" not in out + err
+
+
+def test_a_question_that_cannot_be_asked_does_not_stop_the_next(ask, monkeypatch):
+    asked = Asker.ask
+
+    def ask_one(self, question, on_text):
+        if question == "odd":
+            raise DataError("no table fits")
+        return asked(self, question, on_text)
+
+    monkeypatch.setattr(Asker, "ask", ask_one)
+    code, out, err = ask("--json", stdin="odd\nnames\n")
+    first, second = map(json.loads, out.splitlines())
+    assert first == {"question": "odd", "error": "no table fits", "type": "DataError"}
+    assert code == 1 and second["status"] == "ok" and "no table fits" in err
+
+
+def test_pipes_are_utf_8_whatever_the_system_says(ask, monkeypatch):
+    out = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
+    lines = io.TextIOWrapper(io.BytesIO(b"\xef\xbb\xbfcaf\xc3\xa9\n"), encoding="ascii")
+    monkeypatch.setattr(sys, "stdout", out)
+    monkeypatch.setattr(sys, "stdin", lines)
+    assert ask()[0] == 0
+    assert out.buffer.getvalue().decode("utf-8").splitlines()[0] == "? café"
+
+
+def test_bytes_of_a_question_that_are_no_utf_8_are_replaced(ask):
+    _, out, _ = ask("caf\udcff", "--json")
+    assert json.loads(out)["question"] == "caf?"
 
 
 def test_questions_from_a_pipe(ask):
@@ -151,12 +206,17 @@ def test_questions_from_a_pipe(ask):
         (["--csv"], "go with one QUESTION"),
         ([" "], "question is empty"),
         (["q", "--retry", "1"], "--retry"),
-        (["q", "--model", "no-such-model"], "give --recipe"),
     ],
 )
 def test_options_that_do_not_go_together(ask, args, message):
     code, _, err = ask(*args)
     assert code == 2 and message in " ".join(err.split())
+
+
+def test_a_name_that_is_no_model_is_told_before_anything_is_loaded(tmp_path, capsys):
+    database = shop(tmp_path / "shop.db")
+    assert run(["ask", "q", "--db", str(database), "--model", "no-such-model"]) == 1
+    assert "neither a run nor an adapter folder" in " ".join(capsys.readouterr().err.split())
 
 
 def test_a_wrong_path_is_told_and_nothing_is_made(tmp_path, capsys):
@@ -202,6 +262,7 @@ def test_cells_are_one_line_of_plain_text():
     assert shown(35.81999999999999).plain == "35.82" and shown(float("inf")).plain == "inf"
     assert shown(123456789012345678).plain == "123456789012345678"
     assert escaped("日本 é") == "日本 é" and escaped("\ud800\u200b") == "\\ud800\\u200b"
+    assert escaped("a\xad\U000e0041") == "a\\xad\\U000e0041"  # nothing is drawn for these
 
 
 def test_a_plan_is_indented_by_its_nesting():
@@ -252,6 +313,7 @@ def test_commands_of_the_prompt(tmp_path, capsys):
         "\\plan",
         "\\schema Customer",
         "\\schema nowhere",
+        '\\schema "customer" orders',
         "names",
         "\\sql",
         "SELECT 7 AS seven",
@@ -262,7 +324,8 @@ def test_commands_of_the_prompt(tmp_path, capsys):
     )
     printed = capsys.readouterr()
     assert "there was no SQL yet" in printed.err and "no table nowhere" in printed.err
-    assert "CREATE TABLE customer" in printed.out and "CREATE TABLE orders" not in printed.out
+    assert printed.out.count("CREATE TABLE customer") == 2
+    assert printed.out.count("CREATE TABLE orders") == 1
     assert ANSWERS["names"][0] in typed.texts  # the last SQL, to be edited
     assert "seven" in printed.out and "SCAN CONSTANT ROW" in printed.out
     assert "only read" in printed.err and "\\schema" in printed.out
