@@ -13,9 +13,7 @@ from kerasft.sql.sandbox import Sandbox
 
 FOLDER = Path(__file__).parents[1] / "examples" / "chinook"
 ROWS = [json.loads(line) for line in (FOLDER / "questions.jsonl").read_text("utf-8").splitlines()]
-ORDERED = re.compile(
-    r"first hired|highest|most\b|order|longest tracks on|longest track\?"
-)
+ORDERED = re.compile(r"first hired|highest|most\b|order|longest tracks on|longest track\?")
 """In a question that asks for rows in an order, or for the first ones of it."""
 
 FAMOUS = "Name the top 10 albums with the highest sales amount."

@@ -105,9 +105,8 @@ def spider_rows(
     return rows
 
 
-def synth_rows(lines: Iterable[str]) -> list[dict[str, str]]:
+def synth_rows(rows: Iterable[Mapping[str, Any]]) -> list[dict[str, str]]:
     """Rows of `kerasft synth` whose queries are of Spider's kind, with their schema alone."""
-    rows = [json.loads(line) for line in lines]
     return [
         {
             "question": row["sql_prompt"],
@@ -122,7 +121,9 @@ def synth_rows(lines: Iterable[str]) -> list[dict[str, str]]:
 def read(path: Path) -> list[dict[str, Any]]:
     """Rows of a JSON list or of JSON lines."""
     text = path.read_text("utf-8")
-    return json.loads(text) if text.startswith("[") else [*map(json.loads, text.splitlines())]
+    if text.startswith("["):
+        return json.loads(text)
+    return [json.loads(line) for line in text.split("\n") if line.strip()]
 
 
 def main() -> None:
@@ -142,7 +143,7 @@ def main() -> None:
     questions = [row for row in questions if row["db_id"] != LEFT_OUT]
     rows = spider_rows(questions, entries, arguments.copies, generator)
     for path in arguments.synth:
-        rows += synth_rows(path.read_text("utf-8").splitlines())
+        rows += synth_rows(read(path))
     generator.shuffle(rows)
     lines = (json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
     arguments.out.write_text("".join(lines), "utf-8")

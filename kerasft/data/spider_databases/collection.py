@@ -2,8 +2,10 @@
 
 import json
 import re
+import sqlite3
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,7 +16,7 @@ from kerasft.data.spider_databases.build import MUTANT_SECONDS, build_database, 
 from kerasft.data.spider_databases.hardness import hardness
 from kerasft.data.spider_databases.mutants import mutants
 from kerasft.data.spider_databases.queries import parse
-from kerasft.data.spider_databases.schema import Database
+from kerasft.data.spider_databases.schema import Database, database_of
 from kerasft.data.spider_databases.ties import cuts_through_tie
 from kerasft.errors import DataError, collected
 from kerasft.records import write_text
@@ -101,6 +103,7 @@ def build_spider_databases(tables: Path, questions: Path, folder: Path, seed: in
     by_database: dict[str, list[dict[str, str]]] = {}
     for row in rows:
         by_database.setdefault(row["db_id"], []).append(row)
+    _check_schemas({db_id: entries[db_id] for db_id in by_database}, tables)
     report = Report(databases=len(by_database), questions=len(rows))
     with Sandbox() as sandbox:
         for db_id, own in by_database.items():
@@ -126,6 +129,26 @@ def build_spider_databases(tables: Path, questions: Path, folder: Path, seed: in
     lines = (json.dumps(row, ensure_ascii=False) + "\n" for row in written)
     write_text(folder / ROWS, "".join(lines))
     return report
+
+
+def _check_schemas(entries: Mapping[str, Mapping[str, Any]], tables: Path) -> None:
+    """See that SQLite builds every schema, before the first database is filled for minutes.
+
+    Raises:
+        DataError: entries of `tables` are no schemas, all of them at once.
+    """
+    faults = []
+    for db_id, entry in entries.items():
+        try:
+            database_of(entry)
+            with closing(sqlite3.connect(":memory:")) as connection:
+                connection.executescript(schema_of(entry))
+        except sqlite3.Error as error:
+            faults.append(f"{db_id}: SQLite does not build it: {error}")
+        except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
+            faults.append(f"{db_id}: {type(error).__name__} {error}")
+    if faults:
+        raise DataError(collected(f"{tables} has entries that are not Spider's", faults))
 
 
 def _rows(

@@ -109,7 +109,13 @@ def _for_engine(draft: Draft, engine: Engine) -> Draft:
     import sqlglot
 
     def translated(sql: str) -> str:
-        return sqlglot.transpile(sql, read="sqlite", write=engine)[0] if sql else sql
+        if not sql:
+            return sql
+        tree = sqlglot.parse_one(sql, read="sqlite")
+        for ordered in tree.find_all(sqlglot.exp.Ordered):
+            # Else every ORDER BY would get a NULLS FIRST, which nobody asked for.
+            ordered.set("nulls_first", False)
+        return tree.sql(dialect=engine)
 
     return replace(
         draft,

@@ -3,9 +3,11 @@
 Schema and values come through the sandbox; nothing else opens the file.
 """
 
+import math
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -83,15 +85,17 @@ def _key(table: DatabaseTable) -> str:
 
 
 def _read_table(run: Run, declared: DatabaseTable, keys: Mapping[str, str]) -> Table | None:
-    """The table as patterns see it; None where it has no rows, or none that can be shown."""
+    """The table as patterns see it; None where it has no rows that can be shown, or no words."""
     name = declared.name
+    singular = singularize(split_identifier(name))
+    if not singular:
+        return None
     sample = run(f"SELECT * FROM {_quoted(name)} LIMIT {_SAMPLE}")
     if sample.status != "ok":  # a few rows of large values tell enough
         sample = run(f"SELECT * FROM {_quoted(name)} LIMIT {_SMALL_SAMPLE}")
     if not sample.rows:
         return None
     references = _references(declared, keys)
-    singular = singularize(split_identifier(name))
     columns = []
     for place, column in enumerate(declared.columns):
         if column.name != keys[name] and column.name not in references:
@@ -148,7 +152,7 @@ def _read_column(
 ) -> Column | None:
     """The column as patterns see it; None where there is nothing to ask."""
     present = [cell for cell in cells if cell is not None and cell != ""]
-    if not present or not all(isinstance(cell, int | float | str) for cell in present):
+    if not present or not all(_is_plain(cell) for cell in present):
         return None
     words = split_identifier(name)
     if not words:
@@ -186,7 +190,7 @@ def _kind(
         return "text" if coded else "number"
     if not all(isinstance(value, str) for value in distinct):
         return "text"
-    if all(_DATE.fullmatch(value) for value in distinct):
+    if all(map(_is_date, distinct)):
         return "date"
     if len(distinct) <= _MOST_CATEGORIES and len(present) >= 2 * len(distinct):
         return "category"
@@ -205,6 +209,22 @@ def _one_label(columns: Sequence[Column]) -> Iterable[Column]:
         column if column.kind != "label" or column is label else replace(column, kind="text")
         for column in columns
     ]
+
+
+def _is_plain(cell: Any) -> bool:
+    """A text or a finite number: an infinite one has no literal."""
+    return isinstance(cell, int | str) or (isinstance(cell, float) and math.isfinite(cell))
+
+
+def _is_date(text: str) -> bool:
+    """A day of the calendar, which `0000-00-00` is not."""
+    if not _DATE.fullmatch(text):
+        return False
+    try:
+        date.fromisoformat(text[:10])
+    except ValueError:
+        return False
+    return True
 
 
 def _is_sayable(value: Any) -> bool:

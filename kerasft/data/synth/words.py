@@ -134,9 +134,9 @@ def spoken_date(iso: str) -> str:
 
 
 def split_identifier(name: str) -> str:
-    """The words of an SQL name: `UnitPrice`, `unit_price` -> `unit price`."""
+    """The words of an SQL name in any script: `UnitPrice`, `unit_price` -> `unit price`."""
     spaced = re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", " ", name)
-    return " ".join(re.sub(r"[^0-9A-Za-z]+", " ", spaced).split()).lower()
+    return " ".join(re.sub(r"[\W_]+", " ", spaced).split()).lower()
 
 
 def identifier(name: str) -> str:

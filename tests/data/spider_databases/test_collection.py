@@ -78,6 +78,18 @@ def test_a_database_cannot_be_written_outside_the_folder(
         build_spider_databases(tables, path, tmp_path / "out")
 
 
+def test_all_entries_that_are_no_schemas_at_once(tmp_path: Path, entry: dict[str, Any]) -> None:
+    tables = tmp_path / "tables.json"
+    twice = {**entry, "db_id": "twice", "table_names_original": ["singer", "Singer", "x"]}
+    tables.write_text(json.dumps([{"db_id": "bare"}, twice]))
+    asked = [{"db_id": name, "question": "a?", "query": "SELECT 1"} for name in ("bare", "twice")]
+    with pytest.raises(DataError) as caught:
+        build_spider_databases(tables, _questions(tmp_path / "q.jsonl", *asked), tmp_path / "out")
+    message = str(caught.value)
+    assert "bare: KeyError" in message and "twice: SQLite does not build it" in message
+    assert not (tmp_path / "out").exists()
+
+
 @pytest.mark.slow
 def test_all_of_dev(tmp_path: Path, shared_data: Path) -> None:
     spider = shared_data / "spider"
