@@ -72,38 +72,31 @@ def visible_slots(
     return seen & (before + step - positions < window)
 
 
-def last_slots(entries: jax.Array, shift: jax.Array, kept: int) -> jax.Array:
-    """The slots of a row from its shift on: (B, heads, L, h) → (B, heads, kept, h)."""
-    sources = jnp.maximum(shift[:, None] + jnp.arange(kept), 0)
-    return jnp.take_along_axis(entries, sources[:, None, :, None], axis=2)
-
-
 def filling_block(
     plan: BlockPlan,
     shape: tuple[int, int],
     hidden: jax.Array,
     arrays: Mapping[str, Any],
     rotary: tuple[jax.Array, jax.Array],
+    segment_ids: jax.Array,
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """A block over whole rows that begin at position 0 and are padded on the right.
+    """A block over whole prompts, several to a row.
 
     Args:
         plan, arrays: see `jax_block.decoder_block`.
         shape: (B, L).
         hidden: (B·L, width).
         rotary: cosine and sine, (B·L, 1, h / 2) each.
+        segment_ids: int32 (B, L).
 
     Returns:
-        Hidden states (B·L, width), keys and values (B, key-value heads, L, h).
+        Hidden states (B·L, width), keys and values (B·L, key-value heads, h).
     """
     arch = plan.architecture
     heads = attention_inputs(plan, hidden, arrays, rotary, _NO_DROPOUT)
-    query, key, value = (each.reshape(*shape, *each.shape[1:]) for each in heads)
     attended = attend(
-        query,
-        key,
-        value,
-        None,
+        *(each.reshape(*shape, *each.shape[1:]) for each in heads),
+        segment_ids,
         scale=arch.query_scale,
         soft_cap=arch.attention_soft_cap,
         window=arch.window_of(plan.kind),
@@ -111,7 +104,7 @@ def filling_block(
     attended = attended.reshape(hidden.shape[0], -1)
     hidden = attention_output(plan, hidden, attended, arrays, _NO_DROPOUT)
     hidden = feed_forward(plan, hidden, arrays, _NO_DROPOUT, jnp.uint32(0))
-    return hidden, key.swapaxes(1, 2), value.swapaxes(1, 2)
+    return hidden, heads[1], heads[2]
 
 
 def stepping_block(
@@ -181,13 +174,17 @@ def attend_slots(
     return result.astype(query.dtype).reshape(rows, heads * width)
 
 
-def filled(cache: Cache, new: Sequence[tuple[jax.Array, jax.Array]], row: jax.Array) -> Cache:
-    """A cache with keys and values (b, heads, L, h) from a row on and from slot 0 on."""
-    start = (row, 0, 0, 0)
-    return tuple(
-        tuple(
-            jax.lax.dynamic_update_slice(old, part, start)
-            for old, part in zip(kept, given, strict=True)
-        )
-        for kept, given in zip(cache, new, strict=True)
-    )
+def stored(cache: jax.Array, entries: jax.Array, rows: jax.Array, slots: jax.Array) -> jax.Array:
+    """A cache (B, heads, S, h) with entries (T, heads, h) in their rows and slots, (T,) int32.
+
+    Slots below 0 are left out.
+    """
+    count, heads, room, width = cache.shape
+    # As one list of vectors: with two indices XLA would move the heads behind them and back.
+    places = (rows[:, None] * heads + jnp.arange(heads)) * room + slots[:, None]
+    # Each index once, also of those that lie outside.
+    outside = count * heads * room + jnp.arange(places.size).reshape(places.shape)
+    places = jnp.where(slots[:, None] < 0, outside, places).reshape(-1)
+    flat = cache.reshape(-1, width)
+    flat = flat.at[places].set(entries.reshape(-1, width), mode="drop", unique_indices=True)
+    return flat.reshape(cache.shape)

@@ -5,7 +5,7 @@ runs. So filling needs no logits, every step is the same program, and the token 
 chosen last is run only if something asks for what follows it.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import keras
 import numpy as np
 
-from kerasft.engine.device import chunk_bytes
+from kerasft.engine.device import chunk_bytes, current
 from kerasft.engine.head import Head
 from kerasft.engine.jax_attention import uses_cudnn
 from kerasft.engine.jax_block import (
@@ -29,14 +29,15 @@ from kerasft.engine.jax_block import (
 from kerasft.engine.jax_cache import (
     Cache,
     empty_cache,
-    filled,
     filling_block,
-    last_slots,
     stepping_block,
+    stored,
     visible_slots,
 )
 from kerasft.engine.jax_decoder import JaxDecoder, Values, block_arrays
-from kerasft.engine.jax_session import NOTHING, JaxSession, State, rounded_rows
+from kerasft.engine.jax_rooms import Room, TileShape, room_for, rounded, tile_for
+from kerasft.engine.jax_session import NOTHING, JaxSession, State
+from kerasft.engine.prefill import tiles
 from kerasft.models.families.base import Family
 from kerasft.models.lora import Lora
 from kerasft.recipe import LoraSettings
@@ -47,17 +48,17 @@ Adapters = list[dict[str, tuple[jax.Array, jax.Array]]]
 _AS_FACTORS = Adapter(a_axes=None, scale=1.0, dropout=0.0)
 """How factors lie beside their kernel."""
 
-LENGTH_STEP = 64
-"""Short lengths are rounded up to multiples of this: see `rounded`."""
+TILE = {"cpu": 2_048}
+"""Tokens of the prompts that are filled in together; `TILE_ELSEWHERE` on accelerators."""
 
+TILE_ELSEWHERE = 16_384
 
-def rounded(length: int) -> int:
-    """The smallest length that is compiled for and holds `length` tokens.
+SPARE = {"cpu": 32}
+"""How many times as large as needed a shape may be that is compiled for already;
+`SPARE_ELSEWHERE` on accelerators, where large steps cost little more than small ones and
+compiling costs more."""
 
-    Multiples of 64 up to 512, above it of a quarter of the power of two below.
-    """
-    step = max(LENGTH_STEP, 2 ** (max(length - 1, 1).bit_length() - 1) // 4)
-    return max(1, -(-length // step)) * step
+SPARE_ELSEWHERE = 256
 
 
 class JaxGenerator:
@@ -80,6 +81,9 @@ class JaxGenerator:
             for block in self._decoder.blocks
         ]
         self._compiled: dict[str, Callable] = {}
+        self._rooms: set[Room] = set()
+        self._tiles: set[TileShape] = set()
+        self._spare = SPARE.get(current().kind, SPARE_ELSEWHERE)
 
     def start(self, prompts: Sequence[Sequence[int]], max_new_tokens: int) -> JaxSession:
         """Put prompts into a cache.
@@ -88,43 +92,29 @@ class JaxGenerator:
             prompts: token ids a row; none empty.
             max_new_tokens: how many tokens may follow each.
         """
-        arch, dtype = self._decoder.architecture, self._decoder.embedding.value.dtype
+        arch = self._decoder.architecture
         adapters = self._call("adapters") if self._lora.is_active else [{} for _ in self._plans]
-        rows = rounded_rows(len(prompts))
+        longest = max(len(prompt) for prompt in prompts) - 1
+        # The token that is chosen last has a slot too: what follows it may be asked for.
+        room = room_for(self._rooms, len(prompts), longest, max_new_tokens + 1, self._spare)
+        self._rooms.add(room)
         # Rows that fill the batch up are one token long and have ended.
-        given = [*prompts, *[[0]] * (rows - len(prompts))]
+        given = [*prompts, *[[0]] * (room.rows - len(prompts))]
         before = np.array([len(prompt) - 1 for prompt in given], np.int32)
-        width = rounded(int(before.max()))
-        tokens = np.zeros((rows, width), np.int32)
-        for row, prompt in enumerate(given):
-            tokens[row, : before[row]] = prompt[:-1]
-        firsts = {kind: min(width, arch.window_of(kind) or width) for kind in set(arch.kinds)}
-        shifts = {
-            kind: before - first if first < width else 0 * before for kind, first in firsts.items()
+        firsts = {
+            kind: min(room.prompt, arch.window_of(kind) or room.prompt) for kind in arch.kinds
         }
-        slots = {kind: rounded(first + max_new_tokens + 1) for kind, first in firsts.items()}
-        cache = empty_cache(
-            [slots[kind] for kind in arch.kinds], rows, arch.key_value_heads, arch.head_width, dtype
-        )
-        size = self._rows_at_once(rows, width)
-        # Prompts of one token have nothing to fill in.
-        for row in range(0, rows if before.any() else 0, size):
-            part = slice(row, row + size)
-            cache = self._call(
-                "fill",
-                cache,
-                adapters,
-                tokens[part],
-                {kind: shift[part] for kind, shift in shifts.items()},
-                np.int32(row),
-                kept=tuple(sorted(firsts.items())),
-            )
+        shifts = {
+            kind: before - first if first < room.prompt else 0 * before
+            for kind, first in firsts.items()
+        }
+        cache = self._filled(prompts, longest, room, firsts, shifts, adapters)
         state = {
             "cache": cache,
             "pending": np.array([prompt[-1] for prompt in given], np.int32),
             "before": before,
             "shifts": shifts,
-            "ended": np.arange(rows) >= len(prompts),
+            "ended": np.arange(room.rows) >= len(prompts),
         }
         return JaxSession(
             self._call,
@@ -133,8 +123,42 @@ class JaxGenerator:
             len(prompts),
             {kind: np.int32(first) for kind, first in firsts.items()},
             max_new_tokens,
-            rounded(max_new_tokens),
+            room.answer,
         )
+
+    def _filled(
+        self,
+        prompts: Sequence[Sequence[int]],
+        longest: int,
+        room: Room,
+        firsts: Mapping[str, int],
+        shifts: Mapping[str, np.ndarray],
+        adapters: Adapters,
+    ) -> Cache:
+        """A cache with the prompts without their last tokens."""
+        arch, dtype = self._decoder.architecture, self._decoder.embedding.value.dtype
+        slots = [firsts[kind] + room.answer for kind in arch.kinds]
+        cache = empty_cache(slots, room.rows, arch.key_value_heads, arch.head_width, dtype)
+        most = self._tile_rows(rounded(longest))
+        shape = tile_for(self._tiles, room.rows, longest, most, self._spare)
+        read = [prompt[:-1] for prompt in prompts]
+        for tile in tiles(read, shape.size, one_line=False, length=shape.length):
+            self._tiles.add(shape)
+            missing = ((0, shape.rows - len(tile.token_ids)), (0, 0))
+            tokens, segments, positions = (
+                np.pad(each, missing)
+                for each in (tile.token_ids, tile.segment_ids, tile.position_ids)
+            )
+            rows = np.zeros(shape.size, np.int32)
+            for prompt, first, length in zip(tile.prompts, tile.firsts, tile.lengths, strict=True):
+                rows[first : first + length] = prompt
+            line, written = positions.reshape(-1), segments.reshape(-1) > 0
+            places = {
+                kind: np.where(written, line - shift[rows], -1) for kind, shift in shifts.items()
+            }
+            entries = self._call("fill", tokens, segments, positions, adapters)
+            cache = self._call("write", cache, entries, rows, places)
+        return cache
 
     def _call(self, name: str, *arguments: Any, **static: Any) -> Any:
         """Call `_NAME` compiled, on the variables and what is given.
@@ -150,7 +174,7 @@ class JaxGenerator:
             function = partial(getattr(self, f"_{name}"))
             self._compiled[name] = jax.jit(
                 function,
-                donate_argnums=(1,) if name in ("fill", "logits", "greedy") else (),
+                donate_argnums=(1,) if name in ("write", "logits", "greedy") else (),
                 static_argnames=tuple(static),
             )
         values = [variable.value for variable in self._variables]
@@ -173,31 +197,39 @@ class JaxGenerator:
     def _fill(
         self,
         values: list,
-        cache: Cache,
-        adapters: Adapters,
         tokens: jax.Array,
-        shifts: dict[str, jax.Array],
-        row: jax.Array,
-        *,
-        kept: tuple[tuple[str, int], ...],
-    ) -> Cache:
-        """Keys and values of tokens (b, L) into a cache, from a row on.
-
-        `kept` has, by kind of block, how many slots prompts have in it.
-        """
+        segments: jax.Array,
+        positions: jax.Array,
+        adapters: Adapters,
+    ) -> list[tuple[jax.Array, jax.Array]]:
+        """Keys and values (B·L, key-value heads, h) of each block, from tokens (B, L)."""
         arch, by_id = self._decoder.architecture, self._by_id(values)
         hidden = embedded(arch, tokens, by_id[id(self._decoder.embedding)])
-        positions = jnp.broadcast_to(jnp.arange(tokens.shape[1]), tokens.shape)
         rotary = rotary_angles(arch, positions, hidden.dtype)
         run = jax.jit(filling_block, static_argnums=(0, 1))
         entries = []
         for plan, arrays in self._blocks(by_id, adapters):
-            hidden, *entry = run(plan, tokens.shape, hidden, arrays, rotary[plan.kind])
-            most = dict(kept)[plan.kind]
-            if most < tokens.shape[1]:
-                entry = [last_slots(each, shifts[plan.kind], most) for each in entry]
-            entries.append(entry)
-        return filled(cache, entries, row)
+            hidden, *entry = run(plan, tokens.shape, hidden, arrays, rotary[plan.kind], segments)
+            entries.append(tuple(entry))
+        return entries
+
+    def _write(
+        self,
+        values: list,
+        cache: Cache,
+        entries: list[tuple[jax.Array, jax.Array]],
+        rows: jax.Array,
+        places: dict[str, jax.Array],
+    ) -> Cache:
+        """The cache with a tile's keys and values, in `rows` and, by kind, `places` (B·L,)."""
+        return tuple(
+            tuple(
+                stored(old, new, rows, places[kind]) for old, new in zip(kept, given, strict=True)
+            )
+            for kind, kept, given in zip(
+                self._decoder.architecture.kinds, cache, entries, strict=True
+            )
+        )
 
     def _logits(
         self,
@@ -296,12 +328,12 @@ class JaxGenerator:
     def _by_id(self, values: list) -> Values:
         return {id(each): value for each, value in zip(self._variables, values, strict=True)}
 
-    def _rows_at_once(self, rows: int, width: int) -> int:
-        """Rows that are filled in together: a divisor of `rows` whose largest tensors fit."""
+    def _tile_rows(self, length: int) -> int:
+        """Rows of so many tokens that are filled in together, whose largest tensors fit."""
         arch = self._decoder.architecture
         dtype = self._decoder.embedding.value.dtype
-        largest = width * self._plans[0].linear("gate").outputs * dtype.itemsize
+        largest = length * self._plans[0].linear("gate").outputs * dtype.itemsize
         if arch.attention_soft_cap or not uses_cudnn(arch.head_width, str(dtype)):
-            largest = max(largest, 4 * arch.query_heads * width * width)
-        most = max(1, chunk_bytes() // largest)
-        return max(size for size in range(1, min(rows, most) + 1) if rows % size == 0)
+            largest = max(largest, 4 * arch.query_heads * length * length)
+        tokens = TILE.get(current().kind, TILE_ELSEWHERE)
+        return max(1, min(tokens // length, chunk_bytes() // largest))

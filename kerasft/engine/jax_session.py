@@ -10,15 +10,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from kerasft.engine.jax_rooms import shrunk_rows
+
 STOP_STEP = 4
 """Stop ids are filled up to a multiple of this, so that their number compiles nothing."""
-
-SHRUNK = 4
-"""A session that has lost rows goes on with a quarter of them, and again a quarter: each
-number of rows is compiled for."""
-
-FEWEST_ROWS = 16
-"""A step with fewer rows than this costs no less."""
 
 NOTHING = -1
 """No token: in a row that has ended, and among the stop ids."""
@@ -32,18 +27,6 @@ State = dict[str, Any]
 - `shifts`: by kind of block (B,) int32: see `jax_cache`.
 - `ended`: (B,) bool, rows that gave a stop id, and those that fill the batch up.
 """
-
-
-def rounded_rows(rows: int) -> int:
-    """The rows that are compiled for: powers of two up to 8, above it multiples of 8."""
-    return 2 ** (rows - 1).bit_length() if rows <= 8 else -(-rows // 8) * 8
-
-
-def shrunk_rows(now: int, needed: int) -> int:
-    """The rows that a session of `now` rows goes on with where `needed` ones are left."""
-    while now > FEWEST_ROWS and (fewer := rounded_rows(-(-now // SHRUNK))) >= needed:
-        now = fewer
-    return now
 
 
 class JaxSession:
@@ -66,7 +49,8 @@ class JaxSession:
         self._call = call
         self._state = state
         self._adapters = adapters
-        self._rows = rows
+        # Where on the device each row is.
+        self._at = np.arange(rows)
         self._firsts = firsts
         self._left = max_new_tokens
         self._room = room
@@ -101,11 +85,11 @@ class JaxSession:
         taken = int(taken)
         if taken:
             self._moved(taken)
-        return np.asarray(answers)[: self._rows, :taken]
+        return np.asarray(answers)[self._at, :taken]
 
     def logits(self) -> np.ndarray:
         """Of the next token: float32 (rows, vocabulary)."""
-        return np.asarray(self._after_pending())[: self._rows]
+        return np.asarray(self._after_pending())[self._at]
 
     def top(self, k: int) -> tuple[np.ndarray, np.ndarray]:
         """The k likeliest next tokens of each row, likeliest first.
@@ -114,14 +98,14 @@ class JaxSession:
             Tokens, int32 (rows, k), and their log-probabilities, float32 (rows, k).
         """
         tokens, found = _likeliest(self._after_pending(), k)
-        return np.asarray(tokens)[: self._rows], np.asarray(found)[: self._rows]
+        return np.asarray(tokens)[self._at], np.asarray(found)[self._at]
 
     def advance(self, tokens: np.ndarray) -> None:
         """Append one token to each row: int (rows,)."""
         self._check(1)
         self._after_pending()
         pending = np.zeros(len(self._state["before"]), np.int32)
-        pending[: self._rows] = tokens
+        pending[self._at] = tokens
         self._state = self._state | {"pending": pending}
         self._moved(1)
 
@@ -130,16 +114,23 @@ class JaxSession:
 
         Where it is shorter, the session has that many rows from then on.
         """
-        if len(rows) > self._rows:
-            raise ValueError(f"there are {self._rows} rows, and {len(rows)} were asked for")
-        if np.array_equal(rows, np.arange(self._rows)):
+        if len(rows) > len(self._at):
+            raise ValueError(f"there are {len(self._at)} rows, and {len(rows)} were asked for")
+        sources, now = self._at[rows], len(self._state["before"])
+        kept = np.bincount(sources, minlength=now)
+        run = shrunk_rows(now, len(rows))
+        if run == now and kept.max() <= 1:
+            # Nothing has to be moved; rows that nobody asks for any more have ended.
+            if len(rows) < len(self._at):
+                self._state = self._state | {"ended": self._state["ended"] | (kept == 0)}
+            self._at = sources
             return
-        self._rows = len(rows)
-        sources = np.zeros(shrunk_rows(len(self._state["before"]), self._rows), np.int32)
-        sources[: self._rows] = rows
-        self._state = self._call("reorder", self._state, sources, np.int32(self._rows))
+        moved = np.zeros(run, np.int32)
+        moved[: len(rows)] = sources
+        self._state = self._call("reorder", self._state, moved, np.int32(len(rows)))
         if self._next is not None:
-            self._next = self._next[sources]
+            self._next = self._next[moved]
+        self._at = np.arange(len(rows))
 
     def _check(self, tokens: int) -> None:
         if tokens > self._left:

@@ -28,7 +28,9 @@ class Tile:
     firsts: list[int]
 
 
-def tiles(prompts: Sequence[Sequence[int]], most: int, *, one_line: bool) -> list[Tile]:
+def tiles(
+    prompts: Sequence[Sequence[int]], most: int, *, one_line: bool, length: int | None = None
+) -> list[Tile]:
     """Prompts in tiles, longest first; empty ones are left out.
 
     Args:
@@ -36,19 +38,20 @@ def tiles(prompts: Sequence[Sequence[int]], most: int, *, one_line: bool) -> lis
         most: tokens of a tile, unless one prompt alone has more.
         one_line: a tile is one row without padding, for attention that reads
             `sequence_starts`; else its rows are as long as its longest prompt.
+        length: of the rows instead, where they are to be of one length in all tiles.
     """
     left = sorted((i for i, ids in enumerate(prompts) if len(ids)), key=lambda i: -len(prompts[i]))
     found = []
     while left:
         order, left = left, []
-        longest = len(prompts[order[0]])
+        longest = length or len(prompts[order[0]])
         size = max(most, longest) if one_line else longest
         rows: list[list[int]] = [[]]
         free = [size]
         for prompt in order:
-            length = len(prompts[prompt])
+            needed = len(prompts[prompt])
             # The first row that has room for it.
-            place = next((row for row, room in enumerate(free) if room >= length), None)
+            place = next((row for row, room in enumerate(free) if room >= needed), None)
             if place is None and (len(rows) + 1) * size <= most:
                 place = len(rows)
                 rows.append([])
@@ -57,7 +60,7 @@ def tiles(prompts: Sequence[Sequence[int]], most: int, *, one_line: bool) -> lis
                 left.append(prompt)
             else:
                 rows[place].append(prompt)
-                free[place] -= length
+                free[place] -= needed
         found.append(_tile(prompts, rows, None if one_line else longest))
     return found
 

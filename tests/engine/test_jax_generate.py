@@ -15,10 +15,10 @@ if keras.backend.backend() != "jax":
 
 import jax
 
-from kerasft.engine import jax_generate, jax_session
-from kerasft.engine.jax_cache import visible_slots
-from kerasft.engine.jax_generate import JaxGenerator, rounded
-from kerasft.engine.jax_session import JaxSession, rounded_rows, shrunk_rows
+from kerasft.engine import jax_generate, jax_rooms
+from kerasft.engine.jax_cache import stored, visible_slots
+from kerasft.engine.jax_generate import JaxGenerator
+from kerasft.engine.jax_session import JaxSession
 from kerasft.models.families import FAMILIES
 from tests.engine.tuning import small_model, with_lora
 from tests.tiny import VOCABULARY, WINDOW, keras_logits
@@ -27,6 +27,9 @@ pytestmark = pytest.mark.keras
 
 LENGTHS = (3 * WINDOW, 1, WINDOW - 1)
 NEW = 2 * WINDOW
+
+PROGRAMS = {"_adapters": 1, "_fill": 1, "_write": 1, "_greedy": 2, "_reorder": 1}
+"""What one evaluation compiles, by the name of what is compiled."""
 
 
 class Subject:
@@ -190,7 +193,7 @@ def test_reordered_rows_go_on_from_their_sources(gemma3, ran):
 
 def test_fewer_rows_go_on_alone(gemma3, monkeypatch):
     """With fewer rows on the device where that is compiled for, and with ended ones before."""
-    monkeypatch.setattr(jax_session, "FEWEST_ROWS", 2)
+    monkeypatch.setattr(jax_rooms, "FEW_ROWS", 2)
     lengths = (9, 20, 3, 33, 1, 5, 12)
     whole = gemma3.generator.start(prompts(lengths), 12).greedy(12, [])
     session = gemma3.generator.start(prompts(lengths), 12)
@@ -220,8 +223,9 @@ def test_prompts_filled_in_parts_are_prompts_filled_at_once(gemma3, monkeypatch)
     rows = prompts((9, 70, 3, 33, 1, 65))
     whole = gemma3.generator.start(rows, 2)
     monkeypatch.setattr(jax_generate, "chunk_bytes", lambda: 1)
-    assert gemma3.generator._rows_at_once(8, 128) == 1
-    parts = gemma3.generator.start(rows, 2)
+    generator = JaxGenerator(gemma3.causal_lm.backbone, FAMILIES["gemma3"], gemma3.lora)
+    parts = generator.start(rows, 2)
+    assert generator._tile_rows(128) == 1
     np.testing.assert_allclose(parts.logits(), whole.logits(), atol=1e-4)
 
 
@@ -283,6 +287,40 @@ def test_batches_of_like_shape_compile_once(gemma3):
     assert not again
 
 
+def test_an_evaluation_compiles_a_handful(gemma3, monkeypatch):
+    """Batches longest first, the last one short, rows that end: one program a kind of work."""
+    monkeypatch.setattr(jax_rooms, "FEW_ROWS", 2)
+    generator = JaxGenerator(gemma3.causal_lm.backbone, FAMILIES["gemma3"], gemma3.lora)
+    lengths = [130, 99, 70, 64, 50, 40, 33, 30, 29, 28, 25, 20, 19, 11, 9, 8, 5, 4, 2]
+    with compilations() as found:
+        for start in range(0, len(lengths), 8):
+            batch = prompts(tuple(lengths[start : start + 8]))
+            session = generator.start(batch, NEW)
+            session.greedy(4, [1])
+            session.reorder(np.arange(len(batch) // 2))
+            session.greedy(4, [1])
+            session.reorder(np.array([0]))
+            session.greedy(NEW - 8, [1])
+    # Two greedy ones: with all rows, and with the few that are left.
+    counts = {kind: sum(kind in name for name in found) for kind in PROGRAMS}
+    assert counts == PROGRAMS
+    # What is left: zeros of a shape a kind, and marking rows as ended.
+    assert len(found) <= sum(PROGRAMS.values()) + 4
+
+
+def test_rows_that_change_places_are_not_moved(gemma3):
+    """Only which row is which changes: the cache stays where it is."""
+    session = gemma3.generator.start(prompts(), 4)
+    before = jax.tree.leaves(session._state["cache"])
+    session.reorder(np.array([2, 0]))
+    after = jax.tree.leaves(session._state["cache"])
+    assert all(old is new for old, new in zip(before, after, strict=True))
+    assert_next(gemma3, session, [prompts()[2], prompts()[0]])
+    session.advance(np.array([7, 8]))
+    session.reorder(np.array([1, 1]))
+    assert_next(gemma3, session, [[*prompts()[0], 8]] * 2)
+
+
 def test_more_tokens_than_there_is_room_for_are_refused(gemma3):
     session = gemma3.generator.start(prompts(), 3)
     with pytest.raises(ValueError, match="4 more tokens were asked for, there is room for 3"):
@@ -292,34 +330,6 @@ def test_more_tokens_than_there_is_room_for_are_refused(gemma3):
     assert session.logits().shape == (3, VOCABULARY)
     with pytest.raises(ValueError, match="room for 0"):
         session.advance(np.array([5, 6, 7]))
-
-
-@pytest.mark.parametrize(
-    ("length", "expected"),
-    [(0, 64), (1, 64), (64, 64), (65, 128), (511, 512), (513, 640), (640, 640), (1025, 1280)],
-)
-def test_lengths_are_rounded_to_few(length, expected):
-    assert rounded(length) == expected
-
-
-def test_rounded_lengths_hold_what_is_asked_for_and_little_more():
-    for length in range(256, 9000):
-        assert length <= rounded(length) <= 1.25 * length
-    assert len({rounded(length) for length in range(1, 8193)}) <= 24
-
-
-def test_rows_are_rounded_to_few():
-    assert [rounded_rows(rows) for rows in (1, 2, 3, 5, 8, 9, 64, 65)] == [
-        *(1, 2, 4, 8, 8, 16, 64, 72)
-    ]
-
-
-@pytest.mark.parametrize(
-    ("now", "needed", "expected"),
-    [(256, 128, 256), (256, 64, 64), (256, 16, 16), (256, 1, 16), (1040, 200, 264), (8, 1, 8)],
-)
-def test_a_session_shrinks_to_quarters(now, needed, expected):
-    assert shrunk_rows(now, needed) == expected
 
 
 def test_what_a_token_sees():
@@ -346,6 +356,17 @@ def test_local_blocks_keep_their_window_of_long_prompts(gemma3):
     kinds = FAMILIES["gemma3"].block_kinds(FAMILIES["gemma3"].config_of(gemma3.causal_lm.backbone))
     slots = [keys.shape[2] for keys, _ in session._state["cache"]]
     assert {(kind, count) for kind, count in zip(kinds, slots, strict=True)} == {
-        ("local", 64),
+        ("local", WINDOW + 64),
         ("global", 256),
     }
+
+
+def test_entries_are_stored_in_their_rows_and_slots():
+    """Two heads; the last entry belongs to no slot, and the others leave the rest as it was."""
+    cache = np.arange(2 * 2 * 3 * 1, dtype=np.float32).reshape(2, 2, 3, 1)
+    entries = -1 - np.arange(3 * 2, dtype=np.float32).reshape(3, 2, 1)
+    rows, slots = np.array([1, 0, 0]), np.array([2, 0, -1])
+    found = np.asarray(stored(*map(jax.numpy.asarray, (cache, entries, rows, slots))))
+    expected = cache.copy()
+    expected[1, :, 2], expected[0, :, 0] = entries[0], entries[1]
+    np.testing.assert_array_equal(found, expected)

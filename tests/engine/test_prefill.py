@@ -51,5 +51,12 @@ def test_rows_are_as_long_as_the_longest_and_shared_by_short_prompts():
     assert tile.token_ids.shape == (4, 9)
 
 
+def test_rows_of_a_given_length_are_so_long_in_every_tile():
+    found = tiles(prompts(), 24, one_line=False, length=12)
+    assert {tile.token_ids.shape[1] for tile in found} == {12}
+    assert read_back(found) == {i: ids for i, ids in enumerate(prompts()) if ids}
+    assert [len(tile.token_ids) for tile in found] == [2, 1]
+
+
 def test_nothing_to_read_is_no_tile():
     assert tiles([[], []], 10, one_line=True) == []
