@@ -14,13 +14,13 @@ first. The rest is read by sqlglot statement by statement and written again:
 - What says something and has no counterpart is named in `Script.skipped`.
 """
 
-import logging
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from kerasft.sql.dialects import Dialect, guess_dialect, statements
+from kerasft.sql.parsing import parse
 from kerasft.sql.to_sqlite import as_sqlite
 
 if TYPE_CHECKING:
@@ -166,14 +166,9 @@ def _named(statement: str) -> str:
 
 
 def _read(statement: str, dialect: Dialect) -> "exp.Expression | None":
-    import sqlglot
-
-    logging.getLogger("sqlglot").setLevel(logging.ERROR)  # it warns on stderr of what we name
     try:
-        trees = [tree for tree in sqlglot.parse(statement, read=dialect) if tree is not None]
-    # sqlglot raises its own errors and, on odd input, whatever its code runs into; deep
-    # nesting is a RecursionError. The answer to all of them is the same.
-    except Exception:
+        trees = parse(statement, dialect)
+    except Exception:  # whatever it is that `parse` raises, the answer is the same
         return None
     return trees[0] if len(trees) == 1 else None
 

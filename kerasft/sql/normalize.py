@@ -4,11 +4,11 @@ Both sides of a comparison go through `normalize`; equal texts are the same quer
 was written, which `kerasft.sql.unify` lists. Different texts can still mean the same.
 """
 
-import logging
 from collections import Counter
 from typing import TYPE_CHECKING
 
 from kerasft.sql.lexical import Piece, extract_sql, fold, ordered_outermost, pieces
+from kerasft.sql.parsing import parse
 from kerasft.sql.schema import Schema
 from kerasft.sql.unify import AFFINITIES, Tables, cross_joins, unify
 
@@ -102,11 +102,9 @@ def _parse(sql: str, dialect: str) -> "exp.Expression":
     Raises:
         ValueError: more or fewer statements, or one that is only carried along as text.
     """
-    import sqlglot
     from sqlglot import exp
 
-    logging.getLogger("sqlglot").setLevel(logging.ERROR)  # it warns on stderr of what we fold
-    statements = [tree for tree in sqlglot.parse(sql, read=dialect) if tree is not None]
+    statements = parse(sql, dialect)
     if len(statements) != 1 or statements[0].find(exp.Command):
         raise ValueError("not one statement that sqlglot understands")
     return statements[0]
