@@ -221,7 +221,7 @@ class Asker:
             name = quoted(column, self.schema.engine)
             outcome = self._sandbox.run(
                 f"SELECT {name} FROM {quoted(table.name, self.schema.engine)} "
-                f"WHERE {name} <> '' AND length({name}) <= {LONGEST_SAMPLE} "
+                f"WHERE length(CAST({name} AS TEXT)) BETWEEN 1 AND {LONGEST_SAMPLE} "
                 f"GROUP BY {name} ORDER BY count(*) DESC, {name} LIMIT {count}",
                 database=self.database,
                 seconds=SAMPLE_SECONDS,
@@ -306,12 +306,15 @@ def ask(
 
 
 def _text_columns(table: Table) -> list[str]:
+    """Columns of single texts; DuckDB's lists, structs and maps of texts are none."""
     kinds = ("CHAR", "TEXT", "CLOB", "STRING", "ENUM")
-    return [
-        column.name
-        for column in table.columns
-        if not column.type or any(kind in column.type.upper() for kind in kinds)
-    ]
+    found = []
+    for column in table.columns:
+        kind = column.type.upper()
+        nested = kind.endswith("]") or kind.startswith(("STRUCT", "MAP", "UNION"))
+        if not kind or (not nested and any(each in kind for each in kinds)):
+            found.append(column.name)
+    return found
 
 
 def _folded(text: str) -> str:

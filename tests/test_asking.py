@@ -2,6 +2,7 @@
 
 import shutil
 import sqlite3
+from contextlib import closing
 
 import pytest
 
@@ -120,6 +121,20 @@ def test_sample_values_are_the_frequent_short_ones(database):
     _, writer = asked(database, "SELECT 1", samples=2)
     lines = writer.contexts[0].splitlines()
     assert lines[1:3] == ["-- customer.name: 'Ada', 'Bo'", "-- customer.city: 'Oslo', 'Rome'"]
+
+
+def test_duckdbs_enums_have_values_and_its_lists_of_texts_hide_none(tmp_path):
+    duckdb = pytest.importorskip("duckdb")
+    path = tmp_path / "shop.duckdb"
+    with closing(duckdb.connect(str(path))) as built:
+        built.execute("CREATE TYPE mood AS ENUM ('sad', 'happy')")
+        built.execute("CREATE TABLE aaa (x TEXT, y TEXT, z TEXT)")
+        built.execute("CREATE TABLE guest (felt mood, names VARCHAR[])")
+        built.execute("INSERT INTO guest VALUES ('happy', ['a']), ('happy', ['b'])")
+    writer = CannedWriter({"Who is happy?": ["SELECT 1"]}, 14)
+    with Asker(path, writer, samples=1) as asker:
+        assert "-- guest.felt: 'happy'" in asker.describe()
+        assert asker.ask("Who is happy?").tables_left_out == ("aaa",)
 
 
 def test_the_plan(database):
