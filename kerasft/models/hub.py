@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import importlib
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import ModuleType
 from typing import Any
+
+from kerasft.backend import DEFAULT
 
 _HIDDEN = ("tensorflow", "tensorflow_text")
 
@@ -19,9 +22,13 @@ def keras_hub() -> ModuleType:
     here. A None in `sys.modules` makes that import fail, which KerasHub allows for;
     it saves more than half of the import's time and memory. What was imported
     before stays as it was, and TensorFlow can be imported afterwards.
+
+    Where nobody has chosen a backend, as in a process that only looks up names, it is kerasft's
+    default: Keras' own is TensorFlow.
     """
     if "keras_hub" in sys.modules:
         return sys.modules["keras_hub"]
+    os.environ.setdefault("KERAS_BACKEND", DEFAULT)
     hidden = [name for name in _HIDDEN if name not in sys.modules]
     for name in hidden:
         sys.modules[name] = None  # type: ignore[assignment]

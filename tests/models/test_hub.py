@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 
@@ -21,6 +22,23 @@ def test_tensorflow_is_hidden_for_the_import_only():
         [sys.executable, "-c", program], capture_output=True, text=True, check=True
     )
     assert done.stdout.split() == ["False", "False"]
+
+
+def test_names_are_looked_up_where_no_backend_was_chosen():
+    program = (
+        "from kerasft.errors import ModelError\n"
+        "from kerasft.models.sources import load_tokenizer\n"
+        "try:\n    load_tokenizer('no-such-preset')\nexcept ModelError as error:\n    print(error)"
+    )
+    environment = {key: value for key, value in os.environ.items() if key != "KERAS_BACKEND"}
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        capture_output=True,
+        text=True,
+        check=True,
+        env=environment | {"KERAS_HOME": os.devnull},
+    )
+    assert "is no preset of a supported family" in done.stdout
 
 
 def test_kernels_start_from_zero_inside_only():
