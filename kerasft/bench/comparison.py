@@ -67,7 +67,7 @@ def bench(request: Request, out: Path, reporter: Reporter | None = None) -> dict
         KerasftError: the request cannot be prepared, or no contender finished.
     """
     reporter = reporter or SilentReporter()
-    logs = out / "logs"
+    logs = processes.folder_for_logs(out)
     with tempfile.TemporaryDirectory(prefix="kerasft-bench-") as name:
         folder = Path(name)
         with reporter.working("Looking at the device"):

@@ -67,7 +67,7 @@ def bench_decoding(
         KerasftError: the request cannot be prepared, or no contender finished.
     """
     reporter = reporter or SilentReporter()
-    logs = out / "logs"
+    logs = processes.folder_for_logs(out)
     with tempfile.TemporaryDirectory(prefix="kerasft-bench-") as name:
         folder = Path(name)
         with reporter.working("Filling the prompts"):
@@ -174,7 +174,8 @@ def _recipe(request: DecodeRequest, run: RunFolder | None) -> Recipe:
         return load(request.recipe, request.overrides)
     if run is None:
         raise KerasftError(
-            "a bare model has no prompt of its own: give --recipe, whose prompt and rows it gets"
+            f"{request.target} is no run, and a bare model has no prompt of its own: give a run "
+            "folder, or --recipe, whose prompt and rows it gets"
         )
     return override(run.recipe(), request.overrides)
 

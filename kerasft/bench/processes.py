@@ -12,7 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from kerasft.errors import RunError
 from kerasft.masking import masked
+from kerasft.records import cannot_write
 
 _REASON = 300  # characters
 _ERROR = re.compile(r"^[\w.]*(Error|Exception|Interrupt|Exit)(:|$)")
@@ -33,18 +35,31 @@ class Ended:
     result: Mapping[str, Any]
 
 
+def folder_for_logs(out: Path) -> Path:
+    """Make the folder of the results' logs.
+
+    Raises:
+        RunError: it cannot be made.
+    """
+    logs = out / "logs"
+    try:
+        logs.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise RunError(cannot_write(logs, error)) from error
+    return logs
+
+
 def run_worker(task: str, folder: Path, log: Path, timeout: float) -> Ended:
     """Run `python -m kerasft.bench.worker TASK FOLDER`, and all that it starts, up to a time.
 
     Args:
         task: a contender's name, or another task that the worker knows.
         folder: has work.json and rows.npz; TASK.json is left there.
-        log: gets its output.
+        log: gets its output, in a folder that is there.
         timeout: seconds.
     """
     result = folder / f"{task}.json"
     result.unlink(missing_ok=True)
-    log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("wb") as output:
         process = subprocess.Popen(
             [sys.executable, "-m", "kerasft.bench.worker", task, str(folder)],

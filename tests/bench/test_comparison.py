@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from kerasft.bench import comparison
 from kerasft.bench.comparison import Request, bench
 from kerasft.bench.contenders import CONTENDERS
 from kerasft.errors import KerasftError
@@ -65,7 +66,11 @@ def test_an_epoch_of_real_rows_on_real_weights(recipe: Path, backend: str, tmp_p
         assert unsloth["reason"] == "unsloth not installed"
 
 
-def test_what_ran_out_of_time_is_in_the_record_and_is_an_error(tmp_path: Path) -> None:
+def test_what_ran_out_of_time_is_in_the_record_and_is_an_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    device = {"kind": "cpu", "name": "two cores", "dtype": "float32", "flops_per_second": 1e9}
+    monkeypatch.setattr(comparison, "measured_device", lambda *_: device)
     request = Request(
         shape="tiny", contenders=["hf", "trl-flex"], length=16, dtype="float32", timeout=0.01
     )

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from kerasft.bench import decoding_comparison
 from kerasft.bench.contenders import DECODE_PEERS, DECODERS
 from kerasft.bench.decoding_comparison import (
     DecodeRequest,
@@ -16,7 +17,15 @@ from kerasft.errors import KerasftError
 from tests.small import TinyRun, say_rows, write_rows
 
 
+@pytest.fixture
+def known_device(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The device as it would be measured, without the process that does so."""
+    device = {"kind": "cpu", "name": "two cores", "dtype": "float32"}
+    monkeypatch.setattr(decoding_comparison, "measured_device", lambda *_: device)
+
+
 @pytest.mark.keras
+@pytest.mark.usefixtures("known_device")
 def test_a_run_and_its_merged_weights_give_the_same_answers(
     tiny_run: TinyRun, backend: str, tmp_path: Path
 ) -> None:
@@ -48,6 +57,7 @@ def test_a_run_and_its_merged_weights_give_the_same_answers(
     assert times[ours["name"]] == pytest.approx(rate)
 
 
+@pytest.mark.usefixtures("known_device")
 def test_what_ran_out_of_time_is_an_error(tmp_path: Path) -> None:
     request = DecodeRequest(shape="tiny", limit=2, contenders=["hf"], dtype="float32", timeout=0.01)
     with pytest.raises(KerasftError, match=r"hf: not done after 0\.01 s"):
@@ -57,8 +67,15 @@ def test_what_ran_out_of_time_is_an_error(tmp_path: Path) -> None:
 
 
 def test_a_bare_model_needs_a_recipe(tmp_path: Path) -> None:
-    with pytest.raises(KerasftError, match="give --recipe"):
+    with pytest.raises(KerasftError, match=r"gemma3-270m is no run, .* or --recipe"):
         bench_decoding(DecodeRequest(target="gemma3-270m"), tmp_path)
+
+
+def test_a_folder_that_cannot_be_made_is_told(tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    file.write_text("")
+    with pytest.raises(KerasftError, match="logs cannot be written"):
+        bench_decoding(DecodeRequest(shape="tiny", limit=1, contenders=["hf"]), file / "out")
 
 
 def test_equal_answers_have_the_same_tokens() -> None:

@@ -4,11 +4,11 @@ import time
 from pathlib import Path
 
 from kerasft.bench import processes
-from kerasft.bench.processes import run_worker
+from kerasft.bench.processes import folder_for_logs, run_worker
 
 
 def test_the_reason_of_a_failure_is_its_error(tmp_path: Path) -> None:
-    ended = run_worker("hf", tmp_path, tmp_path / "logs" / "hf.log", timeout=60)
+    ended = run_worker("hf", tmp_path, folder_for_logs(tmp_path) / "hf.log", timeout=60)
     assert ended.status == "failed"
     assert ended.reason.startswith("FileNotFoundError") and "work.json" in ended.reason
     assert "Traceback" in (tmp_path / "logs" / "hf.log").read_text()
