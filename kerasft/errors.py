@@ -37,6 +37,11 @@ class SqlError(KerasftError):
     """The SQL worker could not be started or a database could not be opened."""
 
 
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether torch or XLA ran out of the accelerator's memory."""
+    return type(error).__name__ == "OutOfMemoryError" or "RESOURCE_EXHAUSTED" in str(error)
+
+
 def collected(summary: str, faults: list[str], limit: int = 20) -> str:
     """One message for many faults: the summary, then one fault a line.
 

@@ -112,7 +112,8 @@ def evaluate(
     )
     run = RunFolder.open(Path(run_or_model)) if is_run(Path(run_or_model)) else None
     resolved = _recipe(run, wanted)
-    folder = check(wanted, resolved.task, run.eval if run else None)
+    tuned_for = run.recipe().task if run else None
+    folder = check(wanted, resolved.task, tuned_for, run.eval if run else None)
     backend = backend or (run and run.record().get("backend")) or backends.DEFAULT
     backends.select(backend)
     grader = _judge(wanted)
@@ -223,8 +224,8 @@ def _recipe(run: RunFolder | None, wanted: Asked) -> Recipe:
     if wanted.recipe is None:
         if run is None:
             raise KerasftError(
-                "a bare model has no prompt of its own: give --recipe, whose prompt, rows and "
-                "task it is scored with"
+                f"{wanted.run_or_model} is no run, and a bare model has no prompt of its own: "
+                "give a run folder, or --recipe, whose prompt, rows and task it is scored with"
             )
         return override(run.recipe(), wanted.settings)
     if isinstance(wanted.recipe, str):
@@ -316,6 +317,8 @@ def _write(
     folder: Path, name: str, results: Mapping[str, Any], predictions: list[dict[str, Any]]
 ) -> list[str]:
     lines = "".join(json.dumps(plain(line), ensure_ascii=False) + "\n" for line in predictions)
+    # A judge's JSON can hold half a surrogate pair, which no file can.
+    lines = lines.encode("utf-8", "replace").decode()
     write_text(folder / f"{name}.predictions.jsonl", lines)
     write_json(folder / f"{name}.json", results)
     return [str(folder / f"{name}.json")]

@@ -123,6 +123,20 @@ def test_what_tuning_changed_is_measured_row_by_row(scored):
     assert found["of"] == 3
 
 
+def test_too_little_memory_is_told_with_a_remedy(tiny_run, mine, tmp_path, monkeypatch):
+    class OutOfMemoryError(RuntimeError):
+        """What torch raises, by its name."""
+
+    def full(*_, **__):
+        raise OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB")
+
+    monkeypatch.setattr(generation, "answer_rows", full)
+    run = tiny_run.result.run.path
+    with pytest.raises(KerasftError, match=r"too little memory.*--set eval\.batch_size=2"):
+        kerasft.evaluate(run, data=mine, out=tmp_path / "out")
+    assert list((tmp_path / "out").iterdir()) == []
+
+
 def test_a_file_of_rows_is_scored_the_same_twice(tiny_run, tmp_path):
     """A run's results lie in the run unless told otherwise."""
     source = RunFolder.open(shutil.copytree(tiny_run.result.run.path, tmp_path / "run"))
@@ -284,7 +298,9 @@ class FakeJudge:
     def grade(self, task, rows, answers):
         assert task == "instruct"
         self.graded += len(rows)
-        grades = [Grade("right" if "7" in text else "wrong", "by its seven") for text in answers]
+        grades = [
+            Grade("right" if "7" in text else "wrong", "by its seven \ud83d") for text in answers
+        ]
         if self.fail:
             grades[0] = Grade("failed", "no reply")
         return grades
@@ -305,7 +321,9 @@ def test_a_judge_grades_both_and_is_not_asked_twice(tiny_run, mine, tmp_path, mo
     assert len(found["changed"]["examples"]) == compared["fixed"] + compared["broken"]
     for line in found["predictions"]:
         assert line["tuned"]["judge"] == ("7" in line["tuned"]["answer"])
-        assert line["tuned"]["judge_reason"] == "by its seven"
+        assert line["tuned"]["judge_reason"] == "by its seven \ud83d"
+    # Half a character, which a judge's JSON can hold, is no reason not to write.
+    assert "by its seven ?" in (tmp_path / "out" / "mine.predictions.jsonl").read_text("utf-8")
 
 
 def test_grades_outlive_a_crash_and_failed_ones_are_asked_for_again(
@@ -365,7 +383,7 @@ def test_what_cannot_be_scored_is_told_before_weights_are_loaded(
     none_held = override(tiny_run.recipe, {"data.validation": 0.0})
     with pytest.raises(KerasftError, match=r"holds no rows back.*--data or --split"):
         kerasft.evaluate(str(TINY), recipe=none_held, out=tmp_path, backend=backend)
-    with pytest.raises(KerasftError, match="give --recipe"):
+    with pytest.raises(KerasftError, match="or --recipe"):
         kerasft.evaluate(str(TINY), out=tmp_path)
     with pytest.raises(KerasftError, match="is no run; say with --out"):
         kerasft.evaluate(str(TINY), recipe=tiny_run.recipe)

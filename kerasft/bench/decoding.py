@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from kerasft.bench.work import FIRST_TOKEN, SEED, TOKENS
+from kerasft.errors import is_out_of_memory
 from kerasft.models.families import FAMILIES, Family
 
 Prompts = Sequence[Sequence[int]]
@@ -175,8 +176,3 @@ def measure(
         "notes": list(decoding.notes),
         "versions": dict(decoding.versions),
     }
-
-
-def is_out_of_memory(error: Exception) -> bool:
-    """Whether torch or XLA ran out of the accelerator's memory."""
-    return type(error).__name__ == "OutOfMemoryError" or "RESOURCE_EXHAUSTED" in str(error)

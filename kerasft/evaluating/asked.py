@@ -62,12 +62,13 @@ class Asked:
         return shlex.join(words)
 
 
-def check(wanted: Asked, task: str, own: Path | None) -> Path:
+def check(wanted: Asked, task: str, tuned_for: str | None, own: Path | None) -> Path:
     """See that what was asked for goes together.
 
     Args:
         wanted: what was asked for.
         task: of the rows.
+        tuned_for: the run's own task; None where a bare model is scored.
         own: the run's own folder for results; None where a bare model is scored.
 
     Returns:
@@ -80,10 +81,17 @@ def check(wanted: Asked, task: str, own: Path | None) -> Path:
     folder = Path(wanted.out) if wanted.out else own
     if folder is None:
         faults.append(f"{wanted.run_or_model} is no run; say with --out where the results go")
-    elif not _writable(folder):
+    elif not _writable(folder.absolute()):
         faults.append(f"{folder} cannot be written to; give another folder with --out")
     if own is None and wanted.forgetting is not None:
         faults.append("--forgetting compares a tuned model with its base: give a run")
+    if tuned_for not in (None, task):
+        faults.append(
+            f"the run was tuned for {tuned_for} and the recipe's rows are of {task}: "
+            "--forgetting weighs those"
+        )
+    if wanted.limit is not None and wanted.limit < 0:
+        faults.append(f"--limit is a number of rows, or 0 for all, not {wanted.limit}")
     if wanted.db is not None and wanted.data is None:
         faults.append("--db needs --data: a JSONL file of question and sql about that database")
     if wanted.db is not None and task != "text_to_sql":
@@ -104,5 +112,8 @@ def check(wanted: Asked, task: str, own: Path | None) -> Path:
 
 def _writable(folder: Path) -> bool:
     """Whether files can be made in a folder, or it can be made, as far as rights tell."""
-    there = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
+    try:
+        there = next(path for path in (folder, *folder.parents) if path.exists())
+    except OSError:  # a name that is too long, or a folder that may not be looked into
+        return False
     return there.is_dir() and os.access(there, os.W_OK | os.X_OK)

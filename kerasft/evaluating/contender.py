@@ -1,12 +1,13 @@
 """One model's answers to the rows, judged in every way that was asked for."""
 
-from collections.abc import Sequence
-from contextlib import nullcontext
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from kerasft.console import Reporter
 from kerasft.data.examples import Encoded
+from kerasft.errors import RunError, is_out_of_memory
 from kerasft.evaluating import grades as judged
 from kerasft.evaluating.answers import Answers, answer, candidates
 from kerasft.evaluating.journal import Journal
@@ -105,7 +106,8 @@ class Contest:
     def score(self, name: str) -> Scored:
         """Greedy answers and what the task says of them."""
         rows = self._rows.rows
-        with self._reporter.counting(f"Answering, {name}", len(rows)) as told, self.acting_as(name):
+        counting = self._reporter.counting(f"Answering, {name}", len(rows))
+        with counting as told, self.acting_as(name), self._fewer_rows(1):
             what = f"answers of {name}"
             answers = answer(
                 self._model, rows, self._prompts, self._settings, self._journal, what, told
@@ -122,7 +124,7 @@ class Contest:
             count = self._reporter.counting(
                 f"Trying {width} candidates, {scored.name}", len(failed)
             )
-            with count as told, self.acting_as(scored.name):
+            with count as told, self.acting_as(scored.name), self._fewer_rows(width):
                 return candidates(
                     self._model,
                     self._prompts,
@@ -152,5 +154,31 @@ class Contest:
         with (
             self._reporter.counting(f"Perplexity of {of}, {name}", count) as told,
             self.acting_as(name),
+            _advised("leave the perplexity out with --no-perplexity"),
         ):
             return completion_losses(losses, encoded, told)
+
+    def _fewer_rows(self, width: int) -> "AbstractContextManager[None]":
+        """What to do where `eval.batch_size` rows, or so many of `width` candidates, do not fit."""
+        size = self._settings.batch_size
+        if width > 1:
+            return _advised(
+                f"try fewer candidates than --retry {width}, or a smaller batch: "
+                f"--set eval.batch_size={max(1, size // 2)}"
+            )
+        if size > 1:
+            return _advised(
+                f"{size} rows are answered together: try --set eval.batch_size={size // 2}"
+            )
+        return _advised("one row at a time is too much: try fewer eval.max_new_tokens")
+
+
+@contextmanager
+def _advised(remedy: str) -> Iterator[None]:
+    """A sentence where the accelerator's memory does not suffice."""
+    try:
+        yield
+    except Exception as error:
+        if not is_out_of_memory(error):
+            raise
+        raise RunError(f"the device has too little memory for this; {remedy}") from error

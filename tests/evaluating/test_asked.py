@@ -70,22 +70,32 @@ def test_settings_of_the_library_become_overrides():
 
 def test_what_goes_together_has_its_folder(tmp_path):
     own = tmp_path / "run" / "eval"
-    assert check(PLAIN, "text_to_sql", own) == own
-    assert str(check(EVERYTHING, "text_to_sql", own)) == "out"
+    assert check(PLAIN, "text_to_sql", "text_to_sql", own) == own
+    assert str(check(EVERYTHING, "text_to_sql", "text_to_sql", own)) == "out"
     assert not own.exists()  # nothing is made before there is something to put into it
 
 
 def test_one_fault_is_a_sentence_and_several_are_a_list(tmp_path):
     with pytest.raises(KerasftError) as one:
-        check(replace(PLAIN, db="x.db"), "text_to_sql", tmp_path)
+        check(replace(PLAIN, db="x.db"), "text_to_sql", None, tmp_path)
     assert str(one.value).startswith("--db needs --data") and "\n" not in str(one.value)
     with pytest.raises(KerasftError) as several:
-        check(replace(EVERYTHING, data=None, judge_model=None), "instruct", None)
-    for fault in ("--forgetting compares", "--db needs", "--db is for", "--retry tries", "--judge"):
+        wrong = replace(EVERYTHING, data=None, judge_model=None, limit=-1)
+        check(wrong, "instruct", "text_to_sql", None)
+    for fault in (
+        "--forgetting compares",
+        "the run was tuned for text_to_sql",
+        "--limit",
+        "--db needs",
+        "--db is for",
+        "--retry tries",
+        "--judge",
+    ):
         assert f"- {fault}" in str(several.value)
 
 
-def test_a_file_in_the_place_of_the_folder_is_told(tmp_path):
+@pytest.mark.parametrize("name", ["file/eval", "a" * 300])
+def test_a_folder_that_cannot_be_is_told(tmp_path, name):
     (tmp_path / "file").write_text("")
     with pytest.raises(KerasftError, match=r"cannot be written to; give another folder with --out"):
-        check(PLAIN, "text_to_sql", tmp_path / "file" / "eval")
+        check(PLAIN, "text_to_sql", None, tmp_path / name)
