@@ -27,6 +27,8 @@ _DATE = re.compile(
     r"\d{4}-\d\d(?:-\d\d(?:[ T]\d\d:\d\d(?::\d\d(?:\.\d+)?)?(?:Z|[+-]\d\d:?\d\d)?)?)?\Z"
 )
 _YEAR = re.compile(r"[12]\d{3}\Z")
+_TOO_LARGE = 1e300
+"""Beyond it the margins of an axis are no numbers."""
 
 
 @dataclass(frozen=True)
@@ -168,17 +170,19 @@ def _kind(name: str, cells: Sequence[Cell]) -> Literal["number", "time", "text",
 
 
 def _height(cell: Cell) -> float:
-    """A number as it is drawn; NULL and what is not finite leave a gap."""
-    return math.nan if cell is None or not math.isfinite(cell) else float(cell)
+    """A number as it is drawn; NULL and what is too large for an axis leave a gap."""
+    return math.nan if cell is None or not abs(cell) < _TOO_LARGE else float(cell)
 
 
 def _date(text: str) -> datetime | None:
     if not _DATE.match(text):
         return None
     try:
-        return datetime.fromisoformat(text if len(text) > 7 else f"{text}-01").replace(tzinfo=None)
+        found = datetime.fromisoformat(text if len(text) > 7 else f"{text}-01")
     except ValueError:
         return None
+    # 9999-12-31 and 0001-01-01 stand for "no end" and "unknown", and no axis goes beyond them.
+    return found.replace(tzinfo=None) if _YEAR.match(f"{found.year:04}") else None
 
 
 def _time(cell: Cell) -> datetime | int:

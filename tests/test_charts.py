@@ -46,6 +46,11 @@ def test_years_and_dates_in_one_column_are_texts():
     assert chart.kind == "bar" and chart.labels == ("2009", "2009-05-01")
 
 
+def test_days_that_stand_for_no_end_are_texts():
+    chart = chart_of(["until", "n"], [("2021-01-01", 1), ("9999-12-31", 2)])
+    assert chart.kind == "bar" and chart.labels[1] == "9999-12-31"
+
+
 def test_a_date_beside_a_text_is_part_of_the_category():
     chart = chart_of(["n", "d", "x"], [("a", "2009-01-01", 1), ("b", "2009-01-02", 2)])
     assert chart.kind == "bar" and chart.labels[0] == "a 2009-01-01"
@@ -74,6 +79,7 @@ def test_what_is_no_chart_says_why(columns, rows, reason):
         (["a $x$", "n"], [("\\frac{1}$ and $2\x1b[31m", 1), ("日本", -2.5), ("l" * 500, None)]),
         (["year", "n"], [(2009, 1), (2010, 2)]),
         (["a", "n"], [("x", math.inf), ("y", math.nan)]),
+        (["a", "n"], [("x", 1.7e308), ("y", -1.7e308)]),
         (["a", "n"], [("x", 2**62), ("y", -(2**62))]),
         (["d", "n"], [("2009-01-01", 1), ("2010-01-01", None)]),
     ],
