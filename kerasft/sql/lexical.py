@@ -27,8 +27,9 @@ _STATEMENT = r"""
       | WITH\s+(?:RECURSIVE\s+)?["`\[]?\w+["`\]]?\s*(?:\([^)]*\)\s*)?
         AS\s*(?:NOT\s+)?(?:MATERIALIZED\s*)?\(
       | VALUES\s*\(
-      | INSERT\s+(?:INTO|OR)\b | REPLACE\s+INTO\b | DELETE\s+FROM\b | UPDATE\s+\S+\s+SET\b
-      | (?:CREATE|DROP)\s+(?:(?:TEMP|TEMPORARY|UNIQUE|VIRTUAL|MATERIALIZED)\s+|OR\s+REPLACE\s+)?
+      | INSERT\s+(?:INTO|OR)\b | REPLACE\s+INTO\b | DELETE\s+FROM\b
+      | UPDATE\s+(?:OR\s+\w+\s+)?\S+\s+(?:AS\s+\w+\s+)?SET\b | MERGE\s+INTO\b
+      | (?:CREATE|DROP)\s+(?:OR\s+REPLACE\s+)?(?:(?:TEMP|TEMPORARY|UNIQUE|VIRTUAL|MATERIALIZED)\s+)?
         (?:TABLE|VIEW|INDEX|TRIGGER|SCHEMA|DATABASE|FUNCTION|PROCEDURE)\b
       | ALTER\s+TABLE\b | PRAGMA\s+\w | EXPLAIN\s+\w | ATTACH\s+\S | VACUUM\b | TRUNCATE\s+TABLE\b
     )

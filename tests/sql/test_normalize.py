@@ -360,6 +360,9 @@ def test_ordered_outermost(sql: str, ordered: bool) -> None:
         ),
         ("(SELECT 1)", "(SELECT 1)"),
         ("DELETE FROM t WHERE a = 1", "DELETE FROM t WHERE a = 1"),
+        ("It is: update or ignore t as x set a = 1", "update or ignore t as x set a = 1"),
+        ("CREATE OR REPLACE TEMP VIEW v AS SELECT 1", "CREATE OR REPLACE TEMP VIEW v AS SELECT 1"),
+        ("MERGE INTO t USING u ON a = b", "MERGE INTO t USING u ON a = b"),
         ("FROM s.t", "FROM s.t"),
         (
             "from t as a left join u using (id) select a.id; x",
