@@ -1,7 +1,9 @@
 """Decoder blocks over a cache of keys and values on JAX: pure functions of arrays.
 
-A cache holds, for each block, keys and values of (B, key-value heads, S, h). Its slots are
-those of the prompts and then those of the answers:
+A cache holds, for each block, keys and values of (B · key-value heads, S, h), a row's heads
+beside each other: with rows and heads as one axis, XLA writes and reads it where it lies. As
+two axes, of which one may be 1, it made four copies of the cache a step. The slots are those
+of the prompts and then those of the answers:
 
     0 … P − 1           the prompts without their last tokens
     P, P + 1, …         the last token of each prompt, then the tokens after it
@@ -39,7 +41,7 @@ _NO_DROPOUT = np.uint32(0)
 
 def empty_cache(sizes: Sequence[int], rows: int, heads: int, width: int, dtype: Any) -> Cache:
     """Zeros for blocks of so many slots; each buffer is its own, so that each can be donated."""
-    shapes = [(rows, heads, slots, width) for slots in sizes]
+    shapes = [(rows * heads, slots, width) for slots in sizes]
     return tuple((jnp.zeros(shape, dtype), jnp.zeros(shape, dtype)) for shape in shapes)
 
 
@@ -123,7 +125,7 @@ def stepping_block(
         plan, arrays: see `jax_block.decoder_block`.
         hidden: (B, width).
         rotary: cosine and sine, (B, 1, h / 2) each.
-        keys, values: (B, key-value heads, S, h).
+        keys, values: (B · key-value heads, S, h).
         slot: where the token's go, int32 scalar.
         seen: bool (B, S).
 
@@ -132,8 +134,9 @@ def stepping_block(
     """
     arch = plan.architecture
     query, key, value = attention_inputs(plan, hidden, arrays, rotary, _NO_DROPOUT)
-    keys = jax.lax.dynamic_update_slice(keys, key[:, :, None], (0, 0, slot, 0))
-    values = jax.lax.dynamic_update_slice(values, value[:, :, None], (0, 0, slot, 0))
+    width = arch.head_width
+    keys = jax.lax.dynamic_update_slice(keys, key.reshape(-1, 1, width), (0, slot, 0))
+    values = jax.lax.dynamic_update_slice(values, value.reshape(-1, 1, width), (0, slot, 0))
     attended = attend_slots(query, keys, values, seen, arch.query_scale, arch.attention_soft_cap)
     hidden = attention_output(plan, hidden, attended, arrays, _NO_DROPOUT)
     return feed_forward(plan, hidden, arrays, _NO_DROPOUT, jnp.uint32(0)), keys, values
@@ -151,7 +154,7 @@ def attend_slots(
 
     Args:
         query: (B, heads, h).
-        keys, values: (B, key-value heads, S, h).
+        keys, values: (B · key-value heads, S, h).
         seen: bool (B, S).
         scale: of the products.
         soft_cap: c of c·tanh(x / c) on the scaled products, or None.
@@ -160,13 +163,15 @@ def attend_slots(
         (B, heads · h), in the type of `query`.
     """
     rows, heads, width = query.shape
-    query = (query * np.asarray(scale, query.dtype)).reshape(rows, keys.shape[1], -1, width)
-    logits = jnp.einsum("bkgh,bksh->bkgs", query, keys, preferred_element_type=jnp.float32)
+    groups = len(keys) // rows
+    query = (query * np.asarray(scale, query.dtype)).reshape(len(keys), -1, width)
+    logits = jnp.einsum("ngh,nsh->ngs", query, keys, preferred_element_type=jnp.float32)
     if soft_cap:
         logits = soft_cap * jnp.tanh(logits / soft_cap)
-    weights = jax.nn.softmax(jnp.where(seen[:, None, None], logits, _HIDDEN), axis=-1)
+    seen = jnp.repeat(seen, groups, axis=0)[:, None]
+    weights = jax.nn.softmax(jnp.where(seen, logits, _HIDDEN), axis=-1)
     result = jnp.einsum(
-        "bkgs,bksh->bkgh",
+        "ngs,nsh->ngh",
         weights.astype(values.dtype),
         values,
         preferred_element_type=jnp.float32,
@@ -175,16 +180,14 @@ def attend_slots(
 
 
 def stored(cache: jax.Array, entries: jax.Array, rows: jax.Array, slots: jax.Array) -> jax.Array:
-    """A cache (B, heads, S, h) with entries (T, heads, h) in their rows and slots, (T,) int32.
+    """A cache (B · heads, S, h) with entries (T, heads, h) in their rows and slots, (T,) int32.
 
     Slots below 0 are left out.
     """
-    count, heads, room, width = cache.shape
-    # As one list of vectors: with two indices XLA would move the heads behind them and back.
-    places = (rows[:, None] * heads + jnp.arange(heads)) * room + slots[:, None]
-    # Each index once, also of those that lie outside.
-    outside = count * heads * room + jnp.arange(places.size).reshape(places.shape)
-    places = jnp.where(slots[:, None] < 0, outside, places).reshape(-1)
-    flat = cache.reshape(-1, width)
-    flat = flat.at[places].set(entries.reshape(-1, width), mode="drop", unique_indices=True)
-    return flat.reshape(cache.shape)
+    tokens, heads, width = entries.shape
+    rows = (rows[:, None] * heads + jnp.arange(heads)).reshape(-1)
+    # What is left out has a place of its own outside: each is there once.
+    outside = cache.shape[1] + jnp.arange(tokens)
+    slots = jnp.repeat(jnp.where(slots < 0, outside, slots), heads)
+    entries = entries.reshape(-1, width)
+    return cache.at[rows, slots].set(entries, mode="drop", unique_indices=True)

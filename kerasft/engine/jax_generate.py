@@ -280,7 +280,13 @@ class JaxGenerator:
 
     def _reorder(self, values: list, state: State, rows: jax.Array, live: jax.Array) -> State:
         """The state of `rows`, of which the first `live` are wanted."""
-        moved = jax.tree.map(lambda each: each[rows], state)
+
+        def taken(each: jax.Array) -> jax.Array:
+            # A row of the cache is as many as there are heads.
+            by_row = each.reshape(len(state["before"]), -1, *each.shape[1:])
+            return by_row[rows].reshape(-1, *each.shape[1:])
+
+        moved = jax.tree.map(taken, state)
         return moved | {"ended": moved["ended"] | (jnp.arange(len(rows)) >= live)}
 
     def _step(
@@ -296,7 +302,7 @@ class JaxGenerator:
         hidden = embedded(arch, state["pending"], by_id[id(self._decoder.embedding)])
         rotary = rotary_angles(arch, before + step, hidden.dtype)
         slots = {
-            kind: entry[0].shape[2] for kind, entry in zip(arch.kinds, state["cache"], strict=True)
+            kind: entry[0].shape[1] for kind, entry in zip(arch.kinds, state["cache"], strict=True)
         }
         seen = {
             kind: visible_slots(

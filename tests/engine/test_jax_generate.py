@@ -18,6 +18,7 @@ import jax
 from kerasft.engine import jax_generate, jax_rooms
 from kerasft.engine.jax_cache import stored, visible_slots
 from kerasft.engine.jax_generate import JaxGenerator
+from kerasft.engine.jax_rooms import rounded
 from kerasft.engine.jax_session import JaxSession
 from kerasft.models.families import FAMILIES
 from tests.engine.tuning import small_model, with_lora
@@ -268,6 +269,26 @@ def test_a_step_takes_its_cache_over(gemma3):
         assert all(each.is_deleted() for each in before)
 
 
+@pytest.mark.parametrize("family", ["gemma", "gemma2"])
+def test_steps_need_no_memory_like_a_cache(family):
+    """Copies that XLA makes of it do not show in what comes out. With one head, and two."""
+    subject = Subject(family)
+    session = subject.generator.start(prompts(), 4000)
+    session.greedy(1, [])
+    cache = sum(each.nbytes for each in jax.tree.leaves(session._state["cache"]))
+    lowered = subject.generator._compiled["greedy"].lower(
+        [variable.value for variable in subject.generator._variables],
+        session._state,
+        session._adapters,
+        session._firsts,
+        np.int32(1),
+        np.int32(1),
+        np.zeros(4, np.int32),
+        room=rounded(4001),
+    )
+    assert lowered.compile().memory_analysis().temp_size_in_bytes < cache / 4
+
+
 def test_batches_of_like_shape_compile_once(gemma3):
     """Other prompts, lengths, rows, stop ids and steps, within what they are rounded to."""
 
@@ -354,7 +375,7 @@ def test_what_a_token_sees_of_a_prompt_that_is_kept_in_part():
 def test_local_blocks_keep_their_window_of_long_prompts(gemma3):
     session = gemma3.generator.start(prompts((150, 3, WINDOW, WINDOW + 1)), 4)
     kinds = FAMILIES["gemma3"].block_kinds(FAMILIES["gemma3"].config_of(gemma3.causal_lm.backbone))
-    slots = [keys.shape[2] for keys, _ in session._state["cache"]]
+    slots = [keys.shape[1] for keys, _ in session._state["cache"]]
     assert {(kind, count) for kind, count in zip(kinds, slots, strict=True)} == {
         ("local", WINDOW + 64),
         ("global", 256),
@@ -363,10 +384,10 @@ def test_local_blocks_keep_their_window_of_long_prompts(gemma3):
 
 def test_entries_are_stored_in_their_rows_and_slots():
     """Two heads; the last entry belongs to no slot, and the others leave the rest as it was."""
-    cache = np.arange(2 * 2 * 3 * 1, dtype=np.float32).reshape(2, 2, 3, 1)
+    cache = np.arange(2 * 2 * 3, dtype=np.float32).reshape(2 * 2, 3, 1)
     entries = -1 - np.arange(3 * 2, dtype=np.float32).reshape(3, 2, 1)
     rows, slots = np.array([1, 0, 0]), np.array([2, 0, -1])
     found = np.asarray(stored(*map(jax.numpy.asarray, (cache, entries, rows, slots))))
     expected = cache.copy()
-    expected[1, :, 2], expected[0, :, 0] = entries[0], entries[1]
+    expected[2:, 2], expected[:2, 0] = entries[0], entries[1]
     np.testing.assert_array_equal(found, expected)
