@@ -14,7 +14,7 @@ from kerasft.sql.describe import create_statements
 from kerasft.sql.engine import engine_of
 from kerasft.sql.lexical import extract_sql, fold
 from kerasft.sql.linking import link, phrases
-from kerasft.sql.names import quoted
+from kerasft.sql.names import quoted, table_reference
 from kerasft.sql.sandbox import Outcome, Sandbox, Status
 from kerasft.sql.schema import Row, Schema, Table
 from kerasft.sql_writer import MAX_NEW_TOKENS, SqlWriter, open_writer
@@ -220,7 +220,7 @@ class Asker:
         for column in _text_columns(table):
             name = quoted(column, self.schema.engine)
             outcome = self._sandbox.run(
-                f"SELECT {name} FROM {quoted(table.name, self.schema.engine)} "
+                f"SELECT {name} FROM {table_reference(table, self.schema.engine)} "
                 f"WHERE length(CAST({name} AS TEXT)) BETWEEN 1 AND {LONGEST_SAMPLE} "
                 f"GROUP BY {name} ORDER BY count(*) DESC, {name} LIMIT {count}",
                 database=self.database,
@@ -243,7 +243,7 @@ class Asker:
             names = [quoted(column, self.schema.engine) for column in columns]
             held = ", ".join(f"max(lower({name}) IN ({texts}))" for name in names)
             outcome = self._sandbox.run(
-                f"SELECT {held} FROM {quoted(table.name, self.schema.engine)}",
+                f"SELECT {held} FROM {table_reference(table, self.schema.engine)}",
                 database=self.database,
                 seconds=min(SAMPLE_SECONDS, left),
             )

@@ -123,17 +123,18 @@ def test_sample_values_are_the_frequent_short_ones(database):
     assert lines[1:3] == ["-- customer.name: 'Ada', 'Bo'", "-- customer.city: 'Oslo', 'Rome'"]
 
 
-def test_duckdbs_enums_have_values_and_its_lists_of_texts_hide_none(tmp_path):
+def test_values_of_duckdbs_enums_beside_lists_of_texts_in_a_schema_of_their_own(tmp_path):
     duckdb = pytest.importorskip("duckdb")
     path = tmp_path / "shop.duckdb"
     with closing(duckdb.connect(str(path))) as built:
         built.execute("CREATE TYPE mood AS ENUM ('sad', 'happy')")
         built.execute("CREATE TABLE aaa (x TEXT, y TEXT, z TEXT)")
-        built.execute("CREATE TABLE guest (felt mood, names VARCHAR[])")
-        built.execute("INSERT INTO guest VALUES ('happy', ['a']), ('happy', ['b'])")
+        built.execute("CREATE SCHEMA inn")
+        built.execute("CREATE TABLE inn.guest (felt mood, names VARCHAR[])")
+        built.execute("INSERT INTO inn.guest VALUES ('happy', ['a']), ('happy', ['b'])")
     writer = CannedWriter({"Who is happy?": ["SELECT 1"]}, 14)
     with Asker(path, writer, samples=1) as asker:
-        assert "-- guest.felt: 'happy'" in asker.describe()
+        assert "guest.felt: 'happy'" in asker.describe()
         assert asker.ask("Who is happy?").tables_left_out == ("aaa",)
 
 

@@ -97,10 +97,10 @@ def number(text: str) -> int | float:
 
 
 def parse(sql: str) -> exp.Query | None:
-    """The query; None where sqlglot cannot read it as SQLite's SQL."""
+    """The query; None where sqlglot cannot read it as SQLite's SQL, or it nests too deeply."""
     try:
         tree = sqlglot.parse_one(sql, read="sqlite")
-    except sqlglot.errors.SqlglotError:
+    except (sqlglot.errors.SqlglotError, RecursionError):
         return None
     return tree if isinstance(tree, exp.Query) else None
 

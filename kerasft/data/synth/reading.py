@@ -21,6 +21,7 @@ from kerasft.data.synth.words import (
     vocabulary,
 )
 from kerasft.errors import DataError
+from kerasft.sql.names import table_reference
 from kerasft.sql.sandbox import Outcome, Sandbox
 from kerasft.sql.schema import Schema as DatabaseSchema
 from kerasft.sql.schema import Table as DatabaseTable
@@ -67,7 +68,7 @@ def read_tables(sandbox: Sandbox, database: Path) -> tuple[DatabaseSchema, dict[
     keys = {name: _key(table) for name, table in declared.items()}
     tables = {}
     for name, table in declared.items():
-        read = _read_table(run, table, keys)
+        read = _read_table(run, table, table_reference(table, schema.engine), keys)
         if read is not None:
             tables[name] = read
     if not tables:
@@ -84,15 +85,21 @@ def _key(table: DatabaseTable) -> str:
     return keys[0] if len(keys) == 1 else ""
 
 
-def _read_table(run: Run, declared: DatabaseTable, keys: Mapping[str, str]) -> Table | None:
-    """The table as patterns see it; None where it has no rows that can be shown, or no words."""
+def _read_table(
+    run: Run, declared: DatabaseTable, reference: str, keys: Mapping[str, str]
+) -> Table | None:
+    """The table as patterns see it; None where it has no rows that can be shown, or no words.
+
+    `reference` is the table as SQL names it.
+    """
     name = declared.name
-    singular = singularize(split_identifier(name))
+    words = name.removeprefix(f"{declared.schema}.") if declared.schema else name
+    singular = singularize(split_identifier(words))
     if not singular:
         return None
-    sample = run(f"SELECT * FROM {_quoted(name)} LIMIT {_SAMPLE}")
+    sample = run(f"SELECT * FROM {reference} LIMIT {_SAMPLE}")
     if sample.status != "ok":  # a few rows of large values tell enough
-        sample = run(f"SELECT * FROM {_quoted(name)} LIMIT {_SMALL_SAMPLE}")
+        sample = run(f"SELECT * FROM {reference} LIMIT {_SMALL_SAMPLE}")
     if not sample.rows:
         return None
     references = _references(declared, keys)
@@ -100,10 +107,10 @@ def _read_table(run: Run, declared: DatabaseTable, keys: Mapping[str, str]) -> T
     for place, column in enumerate(declared.columns):
         if column.name != keys[name] and column.name not in references:
             cells = [row[place] for row in sample.rows]
-            columns.append(_read_column(run, name, singular, column.name, column.type, cells))
+            columns.append(_read_column(run, reference, singular, column.name, column.type, cells))
     parents = [parent for parent, _ in references.values()]
     links = tuple(
-        Link(column, parent, has_null=_has_null(run, name, column))
+        Link(column, parent, has_null=_has_null(run, reference, column))
         for column, (parent, key) in references.items()
         # Two ways to one parent need names for each that a schema does not tell.
         if parent != name and parents.count(parent) == 1 and key == keys[parent]
@@ -116,6 +123,7 @@ def _read_table(run: Run, declared: DatabaseTable, keys: Mapping[str, str]) -> T
         keys[name],
         links,
         singular.split(" ")[-1] in PEOPLE_NOUNS,
+        declared.schema,
     )
 
 
@@ -194,7 +202,7 @@ def _kind(
         return "date"
     if len(distinct) <= _MOST_CATEGORIES and len(present) >= 2 * len(distinct):
         return "category"
-    counted = run(f"SELECT COUNT(*), COUNT(DISTINCT {_quoted(name)}) FROM {_quoted(table)}")
+    counted = run(f"SELECT COUNT(*), COUNT(DISTINCT {_quoted(name)}) FROM {table}")
     total, different = counted.rows[0] if counted.rows else (0, 1)
     return "label" if total == different else "text"
 
@@ -233,7 +241,7 @@ def _is_sayable(value: Any) -> bool:
 
 
 def _has_null(run: Run, table: str, column: str) -> bool:
-    outcome = run(f"SELECT EXISTS (SELECT 1 FROM {_quoted(table)} WHERE {_quoted(column)} IS NULL)")
+    outcome = run(f"SELECT EXISTS (SELECT 1 FROM {table} WHERE {_quoted(column)} IS NULL)")
     return not outcome.rows or bool(outcome.rows[0][0])
 
 

@@ -89,9 +89,14 @@ class Table:
     """Its single-column primary key; empty when it has none."""
     links: tuple[Link, ...] = ()
     is_person: bool = False
+    schema: str = ""
+    """What stands before the dot in the name of a DuckDB table outside `main`."""
 
     @property
     def sql(self) -> str:
+        if self.schema:
+            bare = self.name.removeprefix(f"{self.schema}.")
+            return f"{identifier(self.schema)}.{identifier(bare)}"
         return identifier(self.name)
 
     @property

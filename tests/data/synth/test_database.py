@@ -87,6 +87,22 @@ def test_duckdb_rows_run_in_duckdb(duck_shop: Path) -> None:
     assert all("'%" not in sql.upper().split("STRFTIME(")[1].split(",")[0] for sql in dated)
 
 
+def test_duckdb_tables_outside_main_are_asked_about(tmp_path: Path) -> None:
+    duckdb = pytest.importorskip("duckdb")
+    path = tmp_path / "x.duckdb"
+    with closing(duckdb.connect(str(path))) as connection:
+        connection.execute('CREATE SCHEMA sales; CREATE TABLE sales."old order" (town TEXT, n INT)')
+        connection.execute(
+            "INSERT INTO sales.\"old order\" SELECT 'Town ' || (i % 4), i FROM range(20) AS t(i)"
+        )
+    rows = list(generate_from_database(path, 5))
+    assert all('sales."old order"' in row["sql"] for row in rows)
+    assert all('CREATE TABLE sales."old order"' in row["sql_context"] for row in rows)
+    assert all(
+        "old order" in row["sql_prompt"] and "sales" not in row["sql_prompt"] for row in rows
+    )
+
+
 def test_a_context_is_the_schema_that_its_query_needs(shop: Path) -> None:
     rows = list(generate_from_database(shop, 40))
     for row in rows:
