@@ -2,8 +2,8 @@
 
 A cache holds, for each block, keys and values of (B · key-value heads, S, h), a row's heads
 beside each other: with rows and heads as one axis, XLA writes and reads it where it lies. As
-two axes, of which one may be 1, it made four copies of the cache a step. The slots are those
-of the prompts and then those of the answers:
+two axes, of which one may be 1, it made four copies of the cache a step (on a CPU, JAX
+0.10). The slots are those of the prompts and then those of the answers:
 
     0 … P − 1           the prompts without their last tokens
     P, P + 1, …         the last token of each prompt, then the tokens after it
