@@ -1,10 +1,9 @@
-"""Sessions on JAX, held against full forward passes."""
+"""What only sessions on JAX have: programs, donated caches, rows that are relabelled."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
 import keras
 import numpy as np
@@ -19,53 +18,20 @@ from kerasft.engine import jax_generate, jax_rooms
 from kerasft.engine.jax_cache import stored, visible_slots
 from kerasft.engine.jax_generate import JaxGenerator
 from kerasft.engine.jax_rooms import rounded
-from kerasft.engine.jax_session import JaxSession
 from kerasft.models.families import FAMILIES
-from tests.engine.tuning import small_model, with_lora
-from tests.tiny import VOCABULARY, WINDOW, keras_logits
+from tests.engine.sessions import NEW, Subject, assert_next, prompts
+from tests.tiny import WINDOW
 
 pytestmark = pytest.mark.keras
 
-LENGTHS = (3 * WINDOW, 1, WINDOW - 1)
-NEW = 2 * WINDOW
-
 PROGRAMS = {"_adapters": 1, "_fill": 1, "_write": 1, "_greedy": 2, "_reorder": 1}
 """What one evaluation compiles, by the name of what is compiled."""
-
-
-class Subject:
-    """A tiny model with an adapter on it, and its generator."""
-
-    def __init__(
-        self, family: str, dtype: str = "float32", *, adapted: bool = True, **changes: Any
-    ) -> None:
-        self.causal_lm = small_model(family, dtype=dtype, **changes)
-        self.lora = with_lora(self.causal_lm, family) if adapted else None
-        self.generator = JaxGenerator(self.causal_lm.backbone, FAMILIES[family], self.lora)
-
-    def next_logits(self, row: list[int]) -> np.ndarray:
-        """Logits after a row, from a full pass; what is right of it is not seen."""
-        padded = np.zeros((1, 64 if len(row) <= 64 else 128), np.int32)
-        padded[0, : len(row)] = row
-        return keras_logits(self.causal_lm, padded)[0, len(row) - 1]
 
 
 @pytest.fixture(scope="module")
 def gemma3() -> Subject:
     """Query and key norms, local and global blocks, shared key-value heads."""
     return Subject("gemma3")
-
-
-def prompts(lengths: tuple[int, ...] = LENGTHS, seed: int = 11) -> list[list[int]]:
-    random = np.random.default_rng(seed)
-    return [[2, *random.integers(4, VOCABULARY, length - 1).tolist()] for length in lengths]
-
-
-def assert_next(subject: Subject, session: JaxSession, rows: list[list[int]]) -> None:
-    expected = np.stack([subject.next_logits(row) for row in rows])
-    found = session.logits()
-    assert found.dtype == np.float32
-    np.testing.assert_allclose(found, expected, atol=2e-4)
 
 
 @contextmanager
@@ -84,30 +50,12 @@ def compilations() -> Iterator[list[str]]:
         jax.monitoring.unregister_event_duration_listener(listen)
 
 
-@pytest.mark.parametrize("family", list(FAMILIES))
-def test_logits_after_prompts_and_tokens_of_mixed_lengths(family):
-    subject, rows = Subject(family), prompts()
-    session = subject.generator.start(rows, NEW)
-    assert_next(subject, session, rows)
-    random = np.random.default_rng(5)
-    for _ in range(WINDOW + 2):
-        tokens = random.integers(4, VOCABULARY, len(rows))
-        session.advance(tokens)
-        rows = [[*row, int(token)] for row, token in zip(rows, tokens, strict=True)]
-    assert_next(subject, session, rows)
-
-
 def test_rows_grow_past_a_window_that_held_all_prompts():
     subject = Subject("gemma3", sliding_window_size=66)
     rows = prompts((64, 5, 58))
     session = subject.generator.start(rows, 10)
     found = session.greedy(9, [])
     assert_next(subject, session, [[*r, *new] for r, new in zip(rows, found.tolist(), strict=True)])
-
-
-def test_a_base_without_an_adapter():
-    subject = Subject("gemma", adapted=False)
-    assert_next(subject, subject.generator.start(prompts(), 1), prompts())
 
 
 def test_the_cache_has_the_type_of_the_base():
@@ -117,79 +65,6 @@ def test_the_cache_has_the_type_of_the_base():
     assert {str(each.dtype) for each in jax.tree.leaves(session._state["cache"])} == {"bfloat16"}
     expected = np.stack([subject.next_logits(row) for row in prompts()])
     assert np.abs(found - expected).max() < 0.1 * np.abs(expected).max()
-
-
-def test_greedy_is_the_likeliest_token_of_each_step(gemma3):
-    rows = prompts()
-    found = gemma3.generator.start(rows, NEW).greedy(NEW, [])
-    assert found.shape == (3, NEW) and found.dtype == np.int32
-    session = gemma3.generator.start(rows, NEW)
-    for step in range(NEW):
-        logits = session.logits()
-        chosen = logits[np.arange(3), found[:, step]]
-        assert (chosen >= logits.max(axis=-1) - 1e-4).all(), step
-        session.advance(found[:, step])
-
-
-def test_steps_in_parts_are_steps_at_once(gemma3):
-    """Also where logits were asked for between them, which runs the pending tokens."""
-    whole = gemma3.generator.start(prompts(), NEW).greedy(NEW, [])
-    session = gemma3.generator.start(prompts(), NEW)
-    parts = [session.greedy(3, [])]
-    session.logits()
-    parts += [session.greedy(0, []), session.greedy(NEW - 4, [])]
-    assert (session.logits().argmax(axis=-1) == whole[:, -1]).all()
-    parts.append(session.greedy(1, []))
-    np.testing.assert_array_equal(np.concatenate(parts, axis=1), whole)
-
-
-def test_rows_end_with_their_stop_ids_and_the_last_one_ends_the_loop(gemma3):
-    free = gemma3.generator.start(prompts(), NEW).greedy(NEW, [])
-    stops = sorted({int(row[step]) for row, step in zip(free, (2, 5, 9), strict=True)})
-    session = gemma3.generator.start(prompts(), NEW)
-    found = session.greedy(NEW, stops)
-    ends = [int(np.isin(row, stops).argmax()) for row in free]
-    assert found.shape[1] == max(ends) + 1 < NEW
-    for row, whole, end in zip(found, free, ends, strict=True):
-        np.testing.assert_array_equal(row[: end + 1], whole[: end + 1])
-        assert (row[end + 1 :] == -1).all()
-    # Ended rows stay so, whatever stops are asked for later.
-    assert session.greedy(3, []).shape == (3, 0)
-
-
-def test_one_row_that_goes_on_is_not_stopped_by_the_others(gemma3):
-    free = gemma3.generator.start(prompts(), NEW).greedy(NEW, [])
-    stop = next(t for t in free[0] if t not in free[1])
-    session = gemma3.generator.start(prompts(), NEW)
-    found = np.concatenate([session.greedy(NEW // 2, [stop]) for _ in range(2)], axis=1)
-    np.testing.assert_array_equal(found[1], free[1])
-    end = int((free[0] == stop).argmax())
-    assert found[0, end] == stop and (found[0, end + 1 :] == -1).all()
-
-
-def test_top_is_the_sorted_log_softmax(gemma3):
-    session = gemma3.generator.start(prompts(), 1)
-    logits = session.logits().astype(np.float64)
-    tokens, found = session.top(5)
-    assert (tokens.dtype, found.dtype, found.shape) == (np.int32, np.float32, (3, 5))
-    expected = logits - np.log(np.exp(logits).sum(axis=-1, keepdims=True))
-    np.testing.assert_allclose(found, -np.sort(-expected, axis=-1)[:, :5], atol=1e-5)
-    np.testing.assert_allclose(np.take_along_axis(expected, tokens, -1), found, atol=1e-5)
-
-
-@pytest.mark.parametrize("ran", [False, True])
-def test_reordered_rows_go_on_from_their_sources(gemma3, ran):
-    rows = prompts()
-    session = gemma3.generator.start(rows, 8)
-    session.advance(np.array([7, 8, 9]))
-    rows = [[*row, token] for row, token in zip(rows, (7, 8, 9), strict=True)]
-    if ran:
-        session.logits()
-    session.reorder(np.array([2, 2, 0]))
-    rows = [rows[2], rows[2], rows[0]]
-    assert_next(gemma3, session, rows)
-    session.advance(np.array([10, 11, 12]))
-    assert_next(gemma3, session, [[*r, t] for r, t in zip(rows, (10, 11, 12), strict=True)])
 
 
 def test_fewer_rows_go_on_alone(gemma3, monkeypatch):
@@ -228,15 +103,6 @@ def test_prompts_filled_in_parts_are_prompts_filled_at_once(gemma3, monkeypatch)
     parts = generator.start(rows, 2)
     assert generator._tile_rows(128) == 1
     np.testing.assert_allclose(parts.logits(), whole.logits(), atol=1e-4)
-
-
-def test_the_adapter_is_switched_off_and_on_between_calls(gemma3):
-    adapted = gemma3.generator.start(prompts(), 1).logits()
-    with gemma3.lora.disabled():
-        session = gemma3.generator.start(prompts(), 1)
-        assert_next(gemma3, session, prompts())
-        assert np.abs(session.logits() - adapted).max() > 0.1
-    np.testing.assert_array_equal(gemma3.generator.start(prompts(), 1).logits(), adapted)
 
 
 def test_an_adapter_that_was_off_at_first():
@@ -340,17 +206,6 @@ def test_rows_that_change_places_are_not_moved(gemma3):
     session.advance(np.array([7, 8]))
     session.reorder(np.array([1, 1]))
     assert_next(gemma3, session, [[*prompts()[0], 8]] * 2)
-
-
-def test_more_tokens_than_there_is_room_for_are_refused(gemma3):
-    session = gemma3.generator.start(prompts(), 3)
-    with pytest.raises(ValueError, match="4 more tokens were asked for, there is room for 3"):
-        session.greedy(4, [])
-    session.advance(np.array([5, 6, 7]))
-    assert session.greedy(2, []).shape == (3, 2)
-    assert session.logits().shape == (3, VOCABULARY)
-    with pytest.raises(ValueError, match="room for 0"):
-        session.advance(np.array([5, 6, 7]))
 
 
 def test_what_a_token_sees():
