@@ -8,7 +8,7 @@ import click
 from click.core import ParameterSource
 
 from kerasft.cli.bench_decode import decode
-from kerasft.cli.bench_types import Names, Shape, check_names
+from kerasft.cli.bench_types import Names, Shape, check_names, timeout_option
 from kerasft.cli.options import json_option, recipe_option, set_option
 from kerasft.cli.output import console, number, print_json, printable, table
 from kerasft.recipe import TARGETS, as_settings
@@ -75,13 +75,7 @@ from kerasft.recipe import TARGETS, as_settings
     show_default=True,
     help="Of the frozen base; adapters are float32.",
 )
-@click.option(
-    "--timeout",
-    type=click.FloatRange(1),
-    default=900.0,
-    show_default=True,
-    help="Seconds a contender may take.",
-)
+@timeout_option
 @click.option(
     "--out",
     type=click.Path(path_type=Path, file_okay=False),

@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from kerasft.cli.bench_types import Counts, Names, Shape, check_names
+from kerasft.cli.bench_types import Counts, Names, Shape, check_names, timeout_option
 from kerasft.cli.options import json_option, recipe_option, set_option
 from kerasft.cli.output import console, number, print_json, printable, table
 
@@ -50,13 +50,7 @@ from kerasft.cli.output import console, number, print_json, printable, table
     show_default=True,
     help="Of the weights; `auto` is the run's own, or what the device has.",
 )
-@click.option(
-    "--timeout",
-    type=click.FloatRange(1),
-    default=900.0,
-    show_default=True,
-    help="Seconds a contender may take.",
-)
+@timeout_option
 @click.option(
     "--out",
     type=click.Path(path_type=Path, file_okay=False),

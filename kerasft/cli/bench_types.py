@@ -42,6 +42,15 @@ class Shape(click.Choice):
         return value if value == _HIDDEN_SHAPE else super().convert(value, param, ctx)
 
 
+timeout_option = click.option(
+    "--timeout",
+    type=click.FloatRange(1),
+    default=900.0,
+    show_default=True,
+    help="Seconds a contender may take.",
+)
+
+
 def check_names(names: tuple[str, ...] | None, known: Any, option: str) -> None:
     """Refuse names that are not among the known ones.
 
