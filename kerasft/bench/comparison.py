@@ -82,9 +82,14 @@ def bench(request: Request, out: Path, reporter: Reporter | None = None) -> dict
             record["contenders"].append(_judged(entry, record))
             write_json(out / "bench.json", record)
     if not any(entry["status"] == "ok" for entry in record["contenders"]):
-        reasons = "; ".join(f"{each['name']}: {each['reason']}" for each in record["contenders"])
-        raise KerasftError(f"no contender finished; {logs} has their output. {reasons}")
+        raise none_finished(record["contenders"], logs)
     return read_json(out / "bench.json")
+
+
+def none_finished(contenders: Sequence[Mapping[str, Any]], logs: Path) -> KerasftError:
+    """The error of a benchmark without a result: the contenders' reasons and their logs."""
+    reasons = "; ".join(f"{each['name']}: {each['reason']}" for each in contenders)
+    return KerasftError(f"no contender finished; {logs} has their output. {reasons}")
 
 
 def measured_device(dtype: str, folder: Path, logs: Path) -> Mapping[str, Any]:

@@ -7,7 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from kerasft.bench import processes
-from kerasft.bench.comparison import measured_device, run_contender, shape_of_preset
+from kerasft.bench.comparison import (
+    measured_device,
+    none_finished,
+    run_contender,
+    shape_of_preset,
+)
 from kerasft.bench.contenders import DECODE, DECODE_PEERS, DECODERS
 from kerasft.bench.decoding import DecodeWork, Prompts, random_prompts, write_prompts
 from kerasft.bench.shapes import shape_of
@@ -100,8 +105,7 @@ def bench_decoding(
             record["contenders"].append(entry)
             write_json(out / "bench.json", {**record, **against_peers(record["contenders"])})
     if not answers:
-        reasons = "; ".join(f"{each['name']}: {each['reason']}" for each in record["contenders"])
-        raise KerasftError(f"no contender finished; {logs} has their output. {reasons}")
+        raise none_finished(record["contenders"], logs)
     return read_json(out / "bench.json")
 
 

@@ -199,7 +199,10 @@ class TorchSession:
 
     def _check(self, tokens: int) -> None:
         if self._generator.started != self._number:
-            raise RunError("this session is over: a newer one was started on the same model")
+            raise RunError(
+                "these prompts are no longer in the cache: others were put there by a later start; "
+                "start them again"
+            )
         if tokens > self._left:
             raise ValueError(f"{tokens} more tokens were asked for, there is room for {self._left}")
 

@@ -76,7 +76,9 @@ def test_an_older_session_cannot_go_on(gemma3):
     older = gemma3.generator.start(prompts(), 4)
     gemma3.generator.start(prompts(), 4)
     for go_on in (lambda: older.greedy(1, []), older.logits, lambda: older.top(1)):
-        with pytest.raises(RunError, match="a newer one was started"):
+        with pytest.raises(
+            RunError, match="others were put there by a later start; start them again"
+        ):
             go_on()
 
 
