@@ -1,9 +1,8 @@
 """The element-wise parts of a decoder block as Triton kernels, for passes without gradients.
 
-A decoding step of the 270M is some 1,800 kernels when each operation is one, nearly all of
+A decoding step of the 270M is some 1,900 kernels when each operation is one, nearly all of
 them shorter than their own launch. These four put a norm, the addition before it, the
-rotation and the gate into one kernel each. torch.compile would find the same, after tens
-of seconds; these are compiled within a second or two each, and kept by Triton.
+rotation and the gate into one kernel each, without the start-up time of torch.compile.
 
 All arithmetic is in float32; what is written has the type of the model. Norms are
 x / √(mean x² + ε) · (offset + scale), as in `torch_block.rms_norm`.
