@@ -1,8 +1,9 @@
 """Adapter folders: ours, written and read, and PEFT's, read.
 
-`adapter.safetensors` has A and B by canonical layer path in float32; `adapter.json` has
-what is needed to put them on a base again: the base's id and fingerprint, the LoRA
-settings, and the prompt template that the model was trained with.
+`adapter.safetensors` has A and B by canonical layer path, in float32 or, for an adapter
+that is to be small, in bfloat16; `adapter.json` has what is needed to put them on a base
+again: the base's id and fingerprint, the LoRA settings, and the prompt template that the
+model was trained with.
 """
 
 import json
@@ -25,6 +26,9 @@ WEIGHTS = "adapter.safetensors"
 DESCRIPTION = "adapter.json"
 _FIELDS = ("preset", "base_id", "fingerprint", "family", "dtype", "task", "template", "lora")
 
+STORED_DTYPES = ("float32", "bfloat16")
+"""What A and B are stored in. float16 would lose the small entries that B starts from."""
+
 _KEEPS_BASE = (True, False, "gaussian", "orthogonal", "eva", "mica")
 """PEFT's ways to draw A and B that leave the base as it is; PiSSA and others subtract."""
 
@@ -43,6 +47,7 @@ class AdapterInfo:
         template: the prompt template, as `Template.to_dict` gives it.
         lora: layout, rank, alpha, dropout and targets.
         step: optimizer step at which it was written.
+        adapter_dtype: that A and B are stored in, of `STORED_DTYPES`.
     """
 
     preset: str
@@ -54,26 +59,32 @@ class AdapterInfo:
     template: Mapping[str, Any]
     lora: LoraSettings
     step: int = 0
+    adapter_dtype: str = "float32"
     schema_version: int = field(default=SCHEMA_VERSION)
 
 
-def save(folder: Path, tensors: Mapping[str, np.ndarray], info: AdapterInfo) -> None:
+def save(
+    folder: Path, tensors: Mapping[str, np.ndarray], info: AdapterInfo, dtype: str = "float32"
+) -> None:
     """Write an adapter folder beside its place and put it there in one move.
 
     Args:
         folder: replaced as a whole if it is there.
         tensors: `PATH/a` and `PATH/b` float32, as `Lora.tensors` gives them.
-        info: goes into adapter.json.
+        info: goes into adapter.json, with `adapter_dtype` as it is written.
+        dtype: of the file, of `STORED_DTYPES`; bfloat16 rounds to nearest.
 
     Raises:
-        AdapterError: it cannot be written; what was there before stays.
+        AdapterError: the dtype is another one, or it cannot be written; what was there
+            before stays.
     """
     from safetensors import SafetensorError
     from safetensors.numpy import save_file
 
     aside = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
-    arrays = {name: np.ascontiguousarray(value) for name, value in tensors.items()}
-    description = {**asdict(info), "lora": info.lora.model_dump()}
+    stored = _stored_dtype(dtype)
+    arrays = {name: np.ascontiguousarray(value, stored) for name, value in tensors.items()}
+    description = {**asdict(info), "lora": info.lora.model_dump(), "adapter_dtype": dtype}
     try:
         shutil.rmtree(aside, ignore_errors=True)
         aside.mkdir(parents=True)
@@ -92,6 +103,18 @@ def save(folder: Path, tensors: Mapping[str, np.ndarray], info: AdapterInfo) -> 
         shutil.rmtree(old)
     else:
         aside.rename(folder)
+
+
+def _stored_dtype(name: str) -> np.dtype:
+    if name not in STORED_DTYPES:
+        raise AdapterError(
+            f"an adapter is stored in {' or '.join(STORED_DTYPES)}, got {name!r}; give one of them"
+        )
+    if name == "bfloat16":
+        import ml_dtypes
+
+        return np.dtype(ml_dtypes.bfloat16)
+    return np.dtype(name)
 
 
 def read_info(folder: Path) -> AdapterInfo:
@@ -116,7 +139,13 @@ def read_info(folder: Path) -> AdapterInfo:
     if lora is None or faults:
         raise AdapterError(collected(f"{path} cannot be used", faults))
     known = {name: description[name] for name in _FIELDS if name != "lora"}
-    return AdapterInfo(**known, lora=lora, step=int(description.get("step", 0)))
+    return AdapterInfo(
+        **known,
+        lora=lora,
+        step=int(description.get("step", 0)),
+        # Folders written before it was noted are float32.
+        adapter_dtype=description.get("adapter_dtype", "float32"),
+    )
 
 
 def _read_json(path: Path, missing: str) -> dict[str, Any]:
@@ -145,12 +174,13 @@ def _lora_settings(values: Any, faults: list[str]) -> LoraSettings | None:
 
 
 def read_tensors(folder: Path) -> dict[str, np.ndarray]:
-    """A and B of an adapter folder.
+    """A and B of an adapter folder, float32 whatever they are stored in.
 
     Raises:
         AdapterError: the file is missing or damaged.
     """
-    return _read_safetensors(folder / WEIGHTS)
+    stored = _read_safetensors(folder / WEIGHTS)
+    return {name: array.astype(np.float32, copy=False) for name, array in stored.items()}
 
 
 def _read_safetensors(path: Path) -> dict[str, np.ndarray]:

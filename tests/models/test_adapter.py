@@ -58,6 +58,39 @@ def test_round_trip(folder):
     assert sorted(path.name for path in folder.iterdir()) == [adapter.DESCRIPTION, adapter.WEIGHTS]
 
 
+def test_bfloat16_takes_half_and_is_read_as_float32(tmp_path):
+    import ml_dtypes
+
+    random = np.random.default_rng(0)
+    exact = {"x/a": random.standard_normal((64, 8), np.float32), "x/b": np.zeros((8, 64))}
+    adapter.save(tmp_path / "whole", exact, INFO)
+    adapter.save(tmp_path / "half", exact, INFO, dtype="bfloat16")
+    description = json.loads((tmp_path / "half" / adapter.DESCRIPTION).read_text("utf-8"))
+    assert (description["adapter_dtype"], description["dtype"]) == ("bfloat16", INFO.dtype)
+    assert adapter.read_info(tmp_path / "half") == replace(INFO, adapter_dtype="bfloat16")
+    found = adapter.read_tensors(tmp_path / "half")
+    assert {array.dtype for array in found.values()} == {np.dtype(np.float32)}
+    rounded = exact["x/a"].astype(ml_dtypes.bfloat16).astype(np.float32)
+    np.testing.assert_array_equal(found["x/a"], rounded)
+    assert (rounded != exact["x/a"]).any()
+    whole, half = ((tmp_path / name / adapter.WEIGHTS).stat().st_size for name in ("whole", "half"))
+    assert whole - half == 2 * (64 * 8 + 8 * 64)
+
+
+def test_a_description_from_before_the_dtype_was_noted_is_float32(folder):
+    path = folder / adapter.DESCRIPTION
+    description = json.loads(path.read_text("utf-8"))
+    del description["adapter_dtype"]
+    path.write_text(json.dumps(description), "utf-8")
+    assert adapter.read_info(folder) == INFO
+
+
+def test_another_dtype_is_refused_and_what_was_there_stays(folder):
+    with pytest.raises(AdapterError, match=r"float32 or bfloat16, got 'float16'"):
+        adapter.save(folder, TENSORS, replace(INFO, step=9), dtype="float16")
+    assert adapter.read_info(folder) == INFO
+
+
 def test_saving_again_replaces_the_folder_as_a_whole(folder):
     (folder / "stray").touch()
     adapter.save(folder, {"x/a": np.zeros(2, np.float32)}, replace(INFO, step=8))
