@@ -145,6 +145,8 @@ class Family(ABC):
         config_keys: the constructor arguments of the backbone that are kept in a config.
         keras_defaults: what the constructor takes for arguments that a preset may leave out.
         targets: canonical LoRA target -> attribute path from a decoder block to the layer.
+        saved_layers: attribute of the backbone -> what Keras calls the layer, or the first of
+            its list, in a weights file: the class in snake case.
         hf_prefixes: what a checkpoint may write instead of the leading `model.`.
         licence_page: where the terms are accepted.
         licence: what the terms are called.
@@ -158,6 +160,7 @@ class Family(ABC):
     config_keys: ClassVar[tuple[str, ...]]
     keras_defaults: ClassVar[Mapping[str, Any]]
     targets: ClassVar[Mapping[str, tuple[str, ...]]]
+    saved_layers: ClassVar[Mapping[str, str]]
     hf_prefixes: ClassVar[tuple[str, ...]] = ("model.",)
     licence: ClassVar[str]
     licence_page: ClassVar[str]

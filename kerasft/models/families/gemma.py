@@ -58,6 +58,11 @@ class Gemma(GemmaLike):
         "sliding_window_size": 4096,
         "layer_norm_epsilon": NORM_EPSILON,
     }
+    saved_layers: ClassVar[Mapping[str, str]] = {
+        "token_embedding": "reversible_embedding",
+        "transformer_layers": "gemma_decoder_block",
+        "layer_norm": "rms_normalization",
+    }
     norms = (
         ("pre_attention_norm", "pre_attention_norm", "input_layernorm", "attn_norm"),
         ("pre_ffw_norm", "pre_ffw_norm", "post_attention_layernorm", "ffn_norm"),

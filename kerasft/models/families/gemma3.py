@@ -72,6 +72,11 @@ class Gemma3(GemmaLike):
         "global_rope_scaling_factor": 1.0,
         "layer_norm_epsilon": NORM_EPSILON,
     }
+    saved_layers: ClassVar[Mapping[str, str]] = {
+        "token_embedding": "reversible_embedding",
+        "transformer_layers": "gemma3_decoder_block",
+        "layer_norm": "rms_normalization",
+    }
     norms = (
         ("pre_attention_norm", "pre_attention_norm", "input_layernorm", "attn_norm"),
         ("query_norm", "attention.query_norm", "self_attn.q_norm", "attn_q_norm"),

@@ -65,6 +65,11 @@ class Llama3(Family):
         "up": ("_feedforward_intermediate_dense",),
         "down": ("_feedforward_output_dense",),
     }
+    saved_layers: ClassVar[Mapping[str, str]] = {
+        "token_embedding": "reversible_embedding",
+        "transformer_layers": "llama_transformer_decoder",
+        "layer_norm": "llama_layer_norm",
+    }
 
     def max_positions(self, config: Mapping[str, Any]) -> int:
         return 131_072 if config["rope_frequency_adjustment_factor"] else 8192
