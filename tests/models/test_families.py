@@ -142,7 +142,7 @@ def test_unknown_families_are_named_with_the_known_ones():
     ):
         with pytest.raises(ModelError, match="gemma, gemma2, gemma3, llama3"):
             call()
-    with pytest.raises(ModelError, match=r"'qwen2'.*gemma3, llama3"):
+    with pytest.raises(ModelError, match=r"'qwen2'.*gemma, gemma2, gemma3, llama3"):
         of_gguf(SimpleNamespace(metadata={"general.architecture": "qwen2"}))
 
 

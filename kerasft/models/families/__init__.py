@@ -52,17 +52,13 @@ def of_gguf(file: GgufFile) -> Family:
     """The family of a GGUF file.
 
     Raises:
-        ModelError: the architecture belongs to no family that is read from GGUF.
+        ModelError: the architecture belongs to no supported family.
     """
     architecture = file.metadata.get("general.architecture")
     for family in FAMILIES.values():
-        if family.gguf_architecture and architecture == family.gguf_architecture:
+        if architecture == family.gguf_architecture:
             return family
-    readable = [f.name for f in FAMILIES.values() if f.gguf_architecture]
-    raise ModelError(
-        f"The GGUF architecture {architecture!r} is not supported. Read from GGUF: "
-        f"{', '.join(readable)}."
-    )
+    raise _unknown(f"the GGUF architecture {architecture!r}")
 
 
 def _unknown(what: str) -> ModelError:

@@ -50,7 +50,7 @@ class TensorSpec:
         shape: shape in KerasHub.
         hf: name in a Hugging Face checkpoint.
         hf_shape: shape in a Hugging Face checkpoint (and, read row-major, in GGUF).
-        gguf: name in a GGUF file; None if the family is not read from GGUF.
+        gguf: name in a GGUF file.
         axes: order of the KerasHub axes which, flattened to `hf_shape`, is the
             Hugging Face layout.
         target: canonical LoRA target that this kernel belongs to, or None.
@@ -65,7 +65,7 @@ class TensorSpec:
     shape: tuple[int, ...]
     hf: str
     hf_shape: tuple[int, ...]
-    gguf: str | None
+    gguf: str
     axes: tuple[int, ...]
     target: str | None = None
     layer: int | None = None
@@ -119,6 +119,20 @@ class TensorSpec:
             array = array - np.asarray(self.gguf_offset, dtype=array.dtype)
         return self.from_hf(array)
 
+    def to_gguf(self, array: np.ndarray) -> np.ndarray:
+        """From the KerasHub layout to what GGUF stores (row-major), in the array's dtype.
+
+        Raises:
+            ModelError: the array does not have the KerasHub shape.
+        """
+        array = self.to_hf(array)
+        if self.gguf_offset:
+            array = array + np.asarray(self.gguf_offset, dtype=array.dtype)
+        if self.gguf_rotary_heads:
+            halves = array.reshape(self.gguf_rotary_heads, 2, -1, *self.hf_shape[1:])
+            array = halves.swapaxes(1, 2).reshape(self.hf_shape)
+        return array
+
     def _expect(self, array: np.ndarray, shape: tuple[int, ...], layout: str) -> None:
         if tuple(array.shape) != shape:
             raise ModelError(
@@ -141,7 +155,7 @@ class Family(ABC):
         backbone_class: name of the class in `keras_hub.models`.
         causal_lm_class: name of the class in `keras_hub.models`.
         model_types: values of `model_type` in a Hugging Face config.json.
-        gguf_architecture: `general.architecture` in a GGUF file, or None.
+        gguf_architecture: `general.architecture` in a GGUF file.
         config_keys: the constructor arguments of the backbone that are kept in a config.
         keras_defaults: what the constructor takes for arguments that a preset may leave out.
         targets: canonical LoRA target -> attribute path from a decoder block to the layer.
@@ -156,7 +170,7 @@ class Family(ABC):
     backbone_class: ClassVar[str]
     causal_lm_class: ClassVar[str]
     model_types: ClassVar[tuple[str, ...]]
-    gguf_architecture: ClassVar[str | None] = None
+    gguf_architecture: ClassVar[str]
     config_keys: ClassVar[tuple[str, ...]]
     keras_defaults: ClassVar[Mapping[str, Any]]
     targets: ClassVar[Mapping[str, tuple[str, ...]]]
@@ -193,16 +207,28 @@ class Family(ABC):
     def max_positions(self, config: Mapping[str, Any]) -> int:
         """Longest sequence, in tokens, that models of this shape were made for."""
 
+    @abstractmethod
     def config_from_gguf(self, file: GgufFile) -> dict[str, Any]:
         """KerasHub backbone arguments for the metadata of a GGUF file.
 
         Raises:
-            ModelError: the family is not read from GGUF, or the metadata does not fit.
+            ModelError: the metadata does not fit (all faults at once).
         """
-        raise ModelError(
-            f"{self.name} models are not read from GGUF. Use a Hugging Face folder, an "
-            "hf:// handle or a KerasHub preset."
-        )
+
+    @abstractmethod
+    def gguf_metadata(self, config: Mapping[str, Any]) -> dict[str, int | float | str]:
+        """What llama.cpp must be told of a model of this shape, by key below the architecture.
+
+        The keys are those of llama.cpp's own converter: whole numbers are stored as
+        uint32, others as float32.
+
+        Raises:
+            ModelError: llama.cpp would run this model in another way (all faults at once).
+        """
+
+    def gguf_tensors(self, config: Mapping[str, Any]) -> dict[str, np.ndarray]:
+        """Tensors that a GGUF file holds beside the weights: name → float32 array."""
+        return {}
 
     def config_of(self, backbone: Any) -> dict[str, Any]:
         """The KerasHub backbone arguments of a live backbone."""
@@ -287,6 +313,7 @@ class Family(ABC):
 
 
 _MOST_LAYERS = 1000
+NOT_IN_LLAMA_CPP = "would be run in another way by llama.cpp"
 
 
 class ConfigReader:
@@ -356,12 +383,10 @@ class ConfigReader:
         if not fits:
             self.faults.append(fault)
 
-    def finish(self) -> None:
+    def finish(self, verdict: str = "cannot be run by KerasHub as it is") -> None:
         """Raises one ModelError for all faults, if there are any."""
         if self.faults:
-            raise ModelError(
-                collected(f"{self.what} cannot be run by KerasHub as it is", self.faults)
-            )
+            raise ModelError(collected(f"{self.what} {verdict}", self.faults))
 
 
 def heads_fit(reader: ConfigReader, query: int, key_value: int) -> None:

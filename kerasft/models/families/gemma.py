@@ -7,12 +7,12 @@ GemmaBackbone, whose `intermediate_dim` is twice the feed-forward width.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
 from kerasft.models.architecture import inverse_frequencies
-from kerasft.models.families.base import ConfigReader
+from kerasft.models.families.base import NOT_IN_LLAMA_CPP, ConfigReader
 from kerasft.models.families.gemma_like import (
     NORM_EPSILON,
     GemmaLike,
@@ -20,6 +20,9 @@ from kerasft.models.families.gemma_like import (
     layer_types,
     soft_cap,
 )
+
+if TYPE_CHECKING:
+    from kerasft.models.gguf import GgufFile
 
 ROPE_THETA = 10_000.0
 
@@ -31,6 +34,7 @@ class Gemma(GemmaLike):
     backbone_class = "GemmaBackbone"
     causal_lm_class = "GemmaCausalLM"
     model_types = ("gemma",)
+    gguf_architecture = "gemma"
     config_keys = (
         "vocabulary_size",
         "num_layers",
@@ -98,6 +102,34 @@ class Gemma(GemmaLike):
         reader.require(kind == "default", f"rope scaling: expected none, got {kind!r}")
         return {**self.keras_defaults, **config}
 
+    def config_from_gguf(self, file: GgufFile) -> dict[str, Any]:
+        reader = ConfigReader(file.metadata, f"This {self.name} GGUF file")
+        config = self.keras_defaults | self._read_gguf(reader)
+        reader.finish()
+        return config
+
+    def _read_gguf(self, reader: ConfigReader) -> dict[str, Any]:
+        config = self.read_gguf_common(reader)
+        config["intermediate_dim"] *= 2
+        theta = reader.number(f"{self.gguf_architecture}.rope.freq_base", ROPE_THETA)
+        reader.require(theta == ROPE_THETA, f"rope.freq_base: expected {ROPE_THETA}, got {theta}")
+        factor = reader.number(f"{self.gguf_architecture}.rope.scaling.factor", 1.0)
+        reader.require(factor == 1, f"rope.scaling.factor: expected none, got {factor}")
+        return config
+
+    def gguf_metadata(self, config: Mapping[str, Any]) -> dict[str, int | float | str]:
+        reader = ConfigReader(config, f"This {self.name} model")
+        metadata = self._write_gguf(config, reader)
+        reader.finish(NOT_IN_LLAMA_CPP)
+        return metadata
+
+    def _write_gguf(self, config: Mapping[str, Any], reader: ConfigReader) -> dict[str, Any]:
+        for key in ("attention_logit_soft_cap", "final_logit_soft_cap"):
+            reader.require(config[key] is None, f"{key}: expected none, got {config[key]}")
+        window = config["use_sliding_window_attention"]
+        reader.require(not window, "use_sliding_window_attention: expected false")
+        return self.write_gguf_common(config, reader)
+
     def hf_config(
         self,
         config: Mapping[str, Any],
@@ -122,6 +154,8 @@ class Gemma2(Gemma):
 
     name = "gemma2"
     model_types = ("gemma2",)
+    gguf_architecture = "gemma2"
+    gguf_27b_layers = 46
     norms = (
         ("pre_attention_norm", "pre_attention_norm", "input_layernorm", "attn_norm"),
         (
@@ -155,6 +189,25 @@ class Gemma2(Gemma):
         }
         check_layer_types(reader, self.block_kinds(config))
         return config
+
+    def _read_gguf(self, reader: ConfigReader) -> dict[str, Any]:
+        return super()._read_gguf(reader) | {
+            "use_post_ffw_norm": True,
+            "use_post_attention_norm": True,
+            "attention_logit_soft_cap": reader.number("gemma2.attn_logit_softcapping", 50.0),
+            "final_logit_soft_cap": reader.number("gemma2.final_logit_softcapping", 30.0),
+            "use_sliding_window_attention": True,
+            "sliding_window_size": reader.size("gemma2.attention.sliding_window", 4096),
+        }
+
+    def _write_gguf(self, config: Mapping[str, Any], reader: ConfigReader) -> dict[str, Any]:
+        for key in ("use_post_ffw_norm", "use_sliding_window_attention"):
+            reader.require(bool(config[key]), f"{key}: llama.cpp expects it")
+        return self.write_gguf_common(config, reader) | {
+            "attn_logit_softcapping": reader.number("attention_logit_soft_cap"),
+            "final_logit_softcapping": reader.number("final_logit_soft_cap"),
+            "attention.sliding_window": config["sliding_window_size"],
+        }
 
     def hf_config(
         self,

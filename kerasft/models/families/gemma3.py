@@ -13,7 +13,7 @@ import numpy as np
 
 from kerasft.errors import ModelError
 from kerasft.models.architecture import inverse_frequencies
-from kerasft.models.families.base import ConfigReader, heads_fit
+from kerasft.models.families.base import NOT_IN_LLAMA_CPP, ConfigReader
 from kerasft.models.families.gemma_like import (
     NORM_EPSILON,
     GemmaLike,
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 
 LOCAL_THETA, GLOBAL_THETA = 10_000.0, 1_000_000.0
 TEXT_VOCABULARY = 262_144
-_27B_LAYERS = 62
 
 
 class Gemma3(GemmaLike):
@@ -38,6 +37,7 @@ class Gemma3(GemmaLike):
     causal_lm_class = "Gemma3CausalLM"
     model_types = ("gemma3_text", "gemma3")
     gguf_architecture = "gemma3"
+    gguf_27b_layers = 62
     hf_prefixes = ("model.", "language_model.model.", "model.language_model.")
     config_keys = (
         "vocabulary_size",
@@ -159,16 +159,8 @@ class Gemma3(GemmaLike):
 
     def config_from_gguf(self, file: GgufFile) -> dict[str, Any]:
         reader = ConfigReader(file.metadata, "This Gemma 3 GGUF file")
-        d, n = reader.size("gemma3.embedding_length"), reader.size("gemma3.attention.head_count")
-        k = reader.size("gemma3.attention.head_count_kv", n)
-        layers = reader.layers("gemma3.block_count")
-        heads_fit(reader, n, k)
-        epsilon = reader.number("gemma3.attention.layer_norm_rms_epsilon", NORM_EPSILON)
-        # Stored as float32, so 1e-6 comes back as the nearest float32.
-        reader.require(
-            abs(epsilon - NORM_EPSILON) < 1e-12,
-            f"layer_norm_rms_epsilon: expected {NORM_EPSILON}, got {epsilon}",
-        )
+        config = self.read_gguf_common(reader) | self._constant()
+        config["vocabulary_size"] = min(config["vocabulary_size"], TEXT_VOCABULARY)
         theta = reader.number("gemma3.rope.freq_base", GLOBAL_THETA)
         reader.require(
             theta == GLOBAL_THETA, f"rope.freq_base: expected {GLOBAL_THETA}, got {theta}"
@@ -178,27 +170,37 @@ class Gemma3(GemmaLike):
             kind in ("none", "linear"), f"rope.scaling.type: expected linear, got {kind!r}"
         )
         factor = reader.number("gemma3.rope.scaling.factor", 1.0) if kind == "linear" else 1.0
-        tokens = reader.sequence("tokenizer.ggml.tokens")
-        config = self._constant() | {
-            "vocabulary_size": min(len(tokens), TEXT_VOCABULARY),
-            "num_layers": layers,
-            "num_query_heads": n,
-            "num_key_value_heads": k,
-            "hidden_dim": d,
-            "intermediate_dim": reader.size("gemma3.feed_forward_length"),
-            "head_dim": reader.size("gemma3.attention.key_length", 256),
-            # The scale of queries is not stored; of the published sizes only the 27B
-            # divides by hidden / heads.
-            "query_head_dim_normalize": layers != _27B_LAYERS,
+        # A file without a window has only global blocks.
+        window = self.keras_defaults["sliding_window_size"]
+        config |= {
             "attention_logit_soft_cap": None,
             "final_logit_soft_cap": soft_cap(reader, "gemma3.final_logit_softcapping", None),
-            "use_sliding_window_attention": True,
-            "sliding_window_size": reader.size("gemma3.attention.sliding_window"),
+            "use_sliding_window_attention": "gemma3.attention.sliding_window" in reader.values,
+            "sliding_window_size": reader.size("gemma3.attention.sliding_window", window),
             "local_rope_scaling_factor": 1.0,
             "global_rope_scaling_factor": factor,
         }
         reader.finish()
         return config
+
+    def gguf_metadata(self, config: Mapping[str, Any]) -> dict[str, int | float | str]:
+        reader = ConfigReader(config, "This Gemma 3 model")
+        metadata = self.write_gguf_common(config, reader)
+        metadata["rope.freq_base"] = GLOBAL_THETA
+        for key in ("use_query_key_norm", "use_post_ffw_norm", "use_post_attention_norm"):
+            reader.require(bool(config[key]), f"{key}: llama.cpp expects it")
+        cap, local = config["attention_logit_soft_cap"], config["local_rope_scaling_factor"]
+        reader.require(cap is None, f"attention_logit_soft_cap: expected none, got {cap}")
+        reader.require(local == 1, f"local_rope_scaling_factor: expected 1, got {local}")
+        if config["use_sliding_window_attention"]:
+            metadata["attention.sliding_window"] = config["sliding_window_size"]
+        if config["final_logit_soft_cap"] is not None:
+            metadata["final_logit_softcapping"] = float(config["final_logit_soft_cap"])
+        if config["global_rope_scaling_factor"] != 1:
+            metadata["rope.scaling.type"] = "linear"
+            metadata["rope.scaling.factor"] = float(config["global_rope_scaling_factor"])
+        reader.finish(NOT_IN_LLAMA_CPP)
+        return metadata
 
     def _constant(self) -> dict[str, Any]:
         return {

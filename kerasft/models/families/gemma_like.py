@@ -33,6 +33,9 @@ class GemmaLike(Family):
     }
     norms: ClassVar[tuple[tuple[str, str, str, str], ...]]
     """For each norm of a block: canonical name, Keras attribute, Hugging Face, GGUF."""
+    gguf_27b_layers: ClassVar[int | None] = None
+    """Number of blocks by which llama.cpp knows the size whose queries are divided by
+    sqrt(hidden / heads)."""
 
     def feed_forward(self, config: Mapping[str, Any]) -> int:
         """Width of gate, up and down."""
@@ -86,7 +89,7 @@ class GemmaLike(Family):
                 shape=shape,
                 hf=f"model.layers.{index}.{hf}.weight",
                 hf_shape=hf_shape,
-                gguf=f"blk.{index}.{gguf}.weight" if self.gguf_architecture else None,
+                gguf=f"blk.{index}.{gguf}.weight",
                 axes=axes,
                 target=target,
                 layer=index,
@@ -122,7 +125,7 @@ class GemmaLike(Family):
             shape=(width,),
             hf=f"{hf}.weight",
             hf_shape=(width,),
-            gguf=f"{gguf}.weight" if self.gguf_architecture else None,
+            gguf=f"{gguf}.weight",
             axes=(0,),
             layer=layer,
             gguf_offset=1.0,  # the layer multiplies by 1 + scale; GGUF stores the sum
@@ -187,6 +190,56 @@ class GemmaLike(Family):
             "tie_word_embeddings: expected true, Gemma's embeddings are tied",
         )
         return config
+
+    def read_gguf_common(self, reader: ConfigReader) -> dict[str, Any]:
+        """The backbone arguments that all Gemmas share, from a GGUF file's metadata."""
+        arch = self.gguf_architecture
+        d, n = reader.size(f"{arch}.embedding_length"), reader.size(f"{arch}.attention.head_count")
+        k = reader.size(f"{arch}.attention.head_count_kv", n)
+        layers = reader.layers(f"{arch}.block_count")
+        heads_fit(reader, n, k)
+        epsilon = reader.number(f"{arch}.attention.layer_norm_rms_epsilon", NORM_EPSILON)
+        # Stored as float32, so 1e-6 comes back as the nearest float32.
+        reader.require(
+            abs(epsilon - NORM_EPSILON) < 1e-12,
+            f"layer_norm_rms_epsilon: expected {NORM_EPSILON}, got {epsilon}",
+        )
+        return {
+            "vocabulary_size": len(reader.sequence("tokenizer.ggml.tokens")),
+            "num_layers": layers,
+            "num_query_heads": n,
+            "num_key_value_heads": k,
+            "hidden_dim": d,
+            "intermediate_dim": reader.size(f"{arch}.feed_forward_length"),
+            "head_dim": reader.size(f"{arch}.attention.key_length", 256),
+            # The scale of queries is not stored: llama.cpp knows it by the number of blocks.
+            "query_head_dim_normalize": layers != self.gguf_27b_layers,
+            "layer_norm_epsilon": NORM_EPSILON,
+        }
+
+    def write_gguf_common(self, config: Mapping[str, Any], reader: ConfigReader) -> dict[str, Any]:
+        """The metadata that all Gemmas share; notes what llama.cpp would run otherwise."""
+        by_head = config["num_layers"] != self.gguf_27b_layers
+        expected = (
+            config["head_dim"] if by_head else config["hidden_dim"] // config["num_query_heads"]
+        )
+        found = self.pre_attention_scalar(config)
+        reader.require(
+            found == expected,
+            f"query scale: llama.cpp divides the queries of {config['num_layers']} blocks by the "
+            f"root of {expected}, this model by that of {found}",
+        )
+        return {
+            "context_length": self.max_positions(config),
+            "embedding_length": config["hidden_dim"],
+            "block_count": config["num_layers"],
+            "feed_forward_length": self.feed_forward(config),
+            "attention.head_count": config["num_query_heads"],
+            "attention.head_count_kv": config["num_key_value_heads"],
+            "attention.layer_norm_rms_epsilon": float(config["layer_norm_epsilon"]),
+            "attention.key_length": config["head_dim"],
+            "attention.value_length": config["head_dim"],
+        }
 
     def scales_by_head(self, reader: ConfigReader, config: Mapping[str, Any]) -> bool:
         """Whether queries are divided by sqrt(head width) or by sqrt(hidden / heads)."""

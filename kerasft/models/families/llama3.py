@@ -24,6 +24,8 @@ _SCALING = {
     "rope_pretraining_sequence_length": "original_max_position_embeddings",
 }
 """KerasHub's names of the four numbers of `rope_type: llama3` -> those of transformers."""
+_ROPE_DIVISORS = "rope_freqs.weight"
+"""The tensor by which GGUF stores `rope_type: llama3`."""
 
 
 class Llama3(Family):
@@ -239,12 +241,34 @@ class Llama3(Family):
         reader.require(
             kind == "none", f"rope.scaling.type: expected none (llama3 is a tensor), got {kind!r}"
         )
-        if "rope_freqs.weight" in file.tensors and not reader.faults:
+        if _ROPE_DIVISORS in file.tensors and not reader.faults:
             config |= _rope_from_factors(
-                reader, file.read("rope_freqs.weight"), config["rope_max_wavelength"], h
+                reader, file.read(_ROPE_DIVISORS), config["rope_max_wavelength"], h
             )
         reader.finish()
         return config
+
+    def gguf_metadata(self, config: Mapping[str, Any]) -> dict[str, int | float | str]:
+        return {
+            "context_length": self.max_positions(config),
+            "embedding_length": config["hidden_dim"],
+            "block_count": config["num_layers"],
+            "feed_forward_length": config["intermediate_dim"],
+            "attention.head_count": config["num_query_heads"],
+            "attention.head_count_kv": config["num_key_value_heads"],
+            "attention.layer_norm_rms_epsilon": float(config["layer_norm_epsilon"]),
+            "rope.freq_base": float(config["rope_max_wavelength"]),
+            "rope.dimension_count": config["hidden_dim"] // config["num_query_heads"],
+            "vocab_size": config["vocabulary_size"],
+        }
+
+    def gguf_tensors(self, config: Mapping[str, Any]) -> dict[str, np.ndarray]:
+        if config["rope_low_freq_factor"] is None:
+            return {}
+        # llama.cpp divides the plain frequencies by these.
+        width = config["hidden_dim"] // config["num_query_heads"]
+        plain = inverse_frequencies(width, config["rope_max_wavelength"])
+        return {_ROPE_DIVISORS: plain / _inverse_frequencies(config, width)}
 
     def _check_heads(self, reader: ConfigReader, config: Mapping[str, Any], head_dim: int) -> None:
         n, d = config["num_query_heads"], config["hidden_dim"]
