@@ -1,4 +1,4 @@
-"""Adapter folders: ours, written and read, and PEFT's, read.
+"""Adapter folders, written and read.
 
 `adapter.safetensors` has A and B by canonical layer path, in float32 or, for an adapter
 that is to be small, in bfloat16; `adapter.json` has what is needed to put them on a base
@@ -18,7 +18,6 @@ import numpy as np
 from pydantic import ValidationError
 
 from kerasft.errors import AdapterError, collected
-from kerasft.models.families.base import Family
 from kerasft.recipe import LoraSettings
 
 SCHEMA_VERSION = 1
@@ -28,9 +27,6 @@ _FIELDS = ("preset", "base_id", "fingerprint", "family", "dtype", "task", "templ
 
 STORED_DTYPES = ("float32", "bfloat16")
 """What A and B are stored in. float16 would lose the small entries that B starts from."""
-
-_KEEPS_BASE = (True, False, "gaussian", "orthogonal", "eva", "mica")
-"""PEFT's ways to draw A and B that leave the base as it is; PiSSA and others subtract."""
 
 
 @dataclass(frozen=True)
@@ -124,7 +120,7 @@ def read_info(folder: Path) -> AdapterInfo:
         AdapterError: it is not one, or its description lacks fields.
     """
     path = folder / DESCRIPTION
-    description = _read_json(
+    description = read_description(
         path,
         f"{folder} is not an adapter folder: it has no {DESCRIPTION}. Give a run, or the "
         "adapter/ folder of one",
@@ -135,7 +131,7 @@ def read_info(folder: Path) -> AdapterInfo:
             f"schema_version is {description.get('schema_version')}, this kerasft reads "
             f"{SCHEMA_VERSION}"
         )
-    lora = _lora_settings(description.get("lora"), faults) if "lora" in description else None
+    lora = lora_settings(description.get("lora"), faults) if "lora" in description else None
     if lora is None or faults:
         raise AdapterError(collected(f"{path} cannot be used", faults))
     known = {name: description[name] for name in _FIELDS if name != "lora"}
@@ -148,7 +144,16 @@ def read_info(folder: Path) -> AdapterInfo:
     )
 
 
-def _read_json(path: Path, missing: str) -> dict[str, Any]:
+def read_description(path: Path, missing: str) -> dict[str, Any]:
+    """The JSON object that describes an adapter.
+
+    Args:
+        path: of the file.
+        missing: what to say when there is none.
+
+    Raises:
+        AdapterError: it is missing, damaged, or no object.
+    """
     try:
         description = json.loads(path.read_text("utf-8"))
     except FileNotFoundError:
@@ -162,7 +167,7 @@ def _read_json(path: Path, missing: str) -> dict[str, Any]:
     return description
 
 
-def _lora_settings(values: Any, faults: list[str]) -> LoraSettings | None:
+def lora_settings(values: Any, faults: list[str]) -> LoraSettings | None:
     """The settings, or None and a fault for each value that is none."""
     try:
         return LoraSettings.model_validate(values)
@@ -179,11 +184,16 @@ def read_tensors(folder: Path) -> dict[str, np.ndarray]:
     Raises:
         AdapterError: the file is missing or damaged.
     """
-    stored = _read_safetensors(folder / WEIGHTS)
+    stored = read_stored(folder / WEIGHTS)
     return {name: array.astype(np.float32, copy=False) for name, array in stored.items()}
 
 
-def _read_safetensors(path: Path) -> dict[str, np.ndarray]:
+def read_stored(path: Path) -> dict[str, np.ndarray]:
+    """Every tensor of a safetensors file in the type that it is stored in.
+
+    Raises:
+        AdapterError: the file is missing or damaged.
+    """
     from safetensors import SafetensorError
     from safetensors.numpy import load_file
 
@@ -213,77 +223,3 @@ def check_base(info: AdapterInfo, *, family: str, fingerprint: str, preset: str)
         )
     if faults:
         raise AdapterError(collected("the adapter belongs to another base", faults))
-
-
-def is_peft(folder: Path) -> bool:
-    return (folder / "adapter_config.json").is_file()
-
-
-def read_peft(
-    folder: Path, family: Family, config: Mapping[str, Any]
-) -> tuple[LoraSettings, dict[str, np.ndarray]]:
-    """A PEFT LoRA adapter in our names, for the `peft` layout.
-
-    PEFT keeps A as (rank, in) and B as (out, rank), the transposes of ours.
-
-    Args:
-        folder: with adapter_config.json and adapter_model.safetensors.
-        family: of the base.
-        config: the base's KerasHub backbone config.
-
-    Raises:
-        AdapterError: it is not a plain LoRA on the decoder's linear layers, or tensors
-            and description disagree; all faults at once.
-    """
-    path = folder / "adapter_config.json"
-    settings = _read_json(path, f"{folder} is not a PEFT adapter: it has no {path.name}")
-    faults = [
-        f"{key} is {settings[key]!r}, which kerasft does not read"
-        for key in ("rank_pattern", "alpha_pattern", "use_dora", "use_rslora", "modules_to_save")
-        if settings.get(key)
-    ]
-    if settings.get("peft_type") != "LORA":
-        faults.append(f"peft_type is {settings.get('peft_type')!r}, expected 'LORA'")
-    if settings.get("init_lora_weights", True) not in _KEEPS_BASE:
-        faults.append(
-            f"init_lora_weights is {settings['init_lora_weights']!r}, which changes the base"
-        )
-    if settings.get("bias", "none") != "none":
-        faults.append(f"bias is {settings['bias']!r}, expected 'none'")
-    weights = folder / "adapter_model.safetensors"
-    if not weights.is_file():
-        faults.append("adapter_model.safetensors is missing (pickled .bin adapters are not read)")
-    if faults:
-        raise AdapterError(collected(f"{folder} cannot be used as a starting adapter", faults))
-    stored = _read_safetensors(weights)
-    tensors: dict[str, np.ndarray] = {}
-    targets: list[str] = []
-    for spec in family.tensors(config):
-        module = f"base_model.model.{spec.hf.removesuffix('.weight')}"
-        names = {part: f"{module}.lora_{part.upper()}.weight" for part in ("a", "b")}
-        if spec.target is None or not stored.keys() >= set(names.values()):
-            continue
-        for part, name in names.items():
-            tensors[f"{spec.name.removesuffix('kernel')}{part}"] = stored.pop(name).T.astype(
-                np.float32
-            )
-        if spec.target not in targets:
-            targets.append(spec.target)
-    if stored or not tensors:
-        raise AdapterError(
-            collected(
-                f"{folder} has tensors that are not LoRA on {family.name}'s linear layers",
-                sorted(stored) or ["no LoRA tensor was found"],
-            )
-        )
-    values = {
-        "layout": "peft",
-        "rank": settings.get("r"),
-        "alpha": settings.get("lora_alpha"),
-        "dropout": settings.get("lora_dropout") or 0.0,
-        "target_layers": targets,
-    }
-    lora = _lora_settings(values, faults)
-    if lora is None:
-        raise AdapterError(collected(f"{path} cannot be used", faults))
-    return lora, tensors

@@ -1,4 +1,4 @@
-"""Adapter folders: ours, and those that PEFT wrote."""
+"""Adapter folders, written and read."""
 
 from __future__ import annotations
 
@@ -14,10 +14,7 @@ import pytest
 from kerasft.data.prompts import template_for
 from kerasft.errors import AdapterError
 from kerasft.models import adapter
-from kerasft.models.families import FAMILIES
 from kerasft.recipe import LoraSettings, PromptSettings
-from tests.models.conftest import hf_logits, hf_model
-from tests.tiny import keras_logits, tiny_causal_lm, tiny_config, tiny_tokens
 
 INFO = adapter.AdapterInfo(
     preset="gemma3-270m",
@@ -54,7 +51,6 @@ def test_round_trip(folder):
     for name, value in TENSORS.items():
         assert found[name].dtype == np.float32
         np.testing.assert_array_equal(found[name], value)
-    assert not adapter.is_peft(folder)
     assert sorted(path.name for path in folder.iterdir()) == [adapter.DESCRIPTION, adapter.WEIGHTS]
 
 
@@ -181,129 +177,3 @@ def test_another_base_is_refused_for_every_reason_at_once():
     said = str(caught.value)
     assert "(2)" in said and "for gemma3, the base is gemma" in said
     assert "f" * 64 in said and "0" * 64 in said and "hf://org/other" in said
-
-
-def peft_folder(family: str, path: Path, **config: Any) -> tuple[Path, Any]:
-    """An adapter that PEFT saved, with random B, and its model."""
-    peft, torch = pytest.importorskip("peft"), pytest.importorskip("torch")
-    modules = [f"{name}_proj" for name in ("q", "k", "v", "o", "gate", "up", "down")]
-    config = {"r": 2, "lora_alpha": 6, "target_modules": modules} | config
-    torch.manual_seed(0)
-    model = peft.get_peft_model(hf_model(family, path / "base"), peft.LoraConfig(**config)).eval()
-    for name, parameter in model.named_parameters():
-        if "lora_B" in name:
-            torch.nn.init.normal_(parameter, std=0.3)
-    # PEFT would ask the Hub whether the base's vocabulary was changed.
-    model.save_pretrained(path / "adapter", save_embedding_layers=False)
-    return path / "adapter", model
-
-
-@pytest.mark.keras
-@pytest.mark.parametrize("modules", ["all", "some"])
-@pytest.mark.parametrize("family", ["gemma3", "llama3"])
-def test_an_adapter_of_pefts_gives_the_same_logits(family, modules, tmp_path):
-    from kerasft.models.lora import attach
-
-    chosen = {"target_modules": ["v_proj", "down_proj"]} if modules == "some" else {}
-    folder, model = peft_folder(family, tmp_path, lora_dropout=0.1, **chosen)
-    assert adapter.is_peft(folder)
-    settings, tensors = adapter.read_peft(folder, FAMILIES[family], tiny_config(family))
-    assert (settings.layout, settings.rank, settings.alpha) == ("peft", 2, 6)
-    assert settings.dropout == pytest.approx(0.1)
-    assert len(settings.target_layers) == (2 if modules == "some" else 7)
-    causal_lm, tokens = tiny_causal_lm(family), tiny_tokens()
-    base = keras_logits(causal_lm, tokens)
-    attach(causal_lm, FAMILIES[family], settings, seed=0).assign(tensors)
-    expected = hf_logits(model, tokens)
-    assert np.abs(expected - base).max() > 0.1
-    np.testing.assert_allclose(keras_logits(causal_lm, tokens), expected, atol=1e-4)
-
-
-@pytest.fixture(scope="module")
-def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return peft_folder("llama3", tmp_path_factory.mktemp("peft"))[0]
-
-
-@pytest.fixture
-def peft_copy(written: Path, tmp_path: Path) -> Path:
-    for path in written.iterdir():
-        (tmp_path / path.name).write_bytes(path.read_bytes())
-    return tmp_path
-
-
-def change_config(folder: Path, **values: Any) -> None:
-    path = folder / "adapter_config.json"
-    path.write_text(json.dumps({**json.loads(path.read_text()), **values}))
-
-
-def read(folder: Path) -> Any:
-    return adapter.read_peft(folder, FAMILIES["llama3"], tiny_config("llama3"))
-
-
-@pytest.mark.keras
-def test_every_kind_that_is_not_read_is_named_at_once(peft_copy):
-    change_config(
-        peft_copy,
-        peft_type="LOHA",
-        rank_pattern={"q_proj": 8},
-        alpha_pattern={"q_proj": 8},
-        use_dora=True,
-        use_rslora=True,
-        modules_to_save=["lm_head"],
-        bias="all",
-        init_lora_weights="pissa_niter_16",
-    )
-    (peft_copy / "adapter_model.safetensors").unlink()
-    (peft_copy / "adapter_model.bin").touch()
-    with pytest.raises(AdapterError) as caught:
-        read(peft_copy)
-    said = str(caught.value)
-    assert "(9)" in said
-    for fault in (
-        "LOHA",
-        "rank_pattern",
-        "alpha_pattern",
-        "use_dora",
-        "use_rslora",
-        "modules_to_save",
-        "bias is 'all'",
-        "pissa_niter_16",
-        ".bin adapters are not read",
-    ):
-        assert fault in said
-
-
-@pytest.mark.keras
-def test_tensors_that_have_no_place_are_named(peft_copy):
-    from safetensors.numpy import load_file, save_file
-
-    path = peft_copy / "adapter_model.safetensors"
-    tensors = load_file(path)
-    lonely = next(name for name in tensors if "lora_B" in name)
-    tensors["base_model.model.lm_head.lora_A.weight"] = np.zeros((2, 2), np.float32)
-    del tensors[lonely]
-    save_file(tensors, path)
-    with pytest.raises(AdapterError) as caught:
-        read(peft_copy)
-    assert "lm_head.lora_A" in str(caught.value)
-    assert lonely.replace("lora_B", "lora_A") in str(caught.value)
-    save_file({}, path)
-    with pytest.raises(AdapterError, match="no LoRA tensor was found"):
-        read(peft_copy)
-
-
-@pytest.mark.keras
-def test_damaged_peft_files_are_named(peft_copy):
-    config, weights = peft_copy / "adapter_config.json", peft_copy / "adapter_model.safetensors"
-    whole = config.read_bytes()
-    for content in (b"{", b"[]", b"\xff"):
-        config.write_bytes(content)
-        with pytest.raises(AdapterError, match=r"adapter_config\.json"):
-            read(peft_copy)
-    config.write_bytes(whole)
-    change_config(peft_copy, r=None, lora_alpha="much")
-    with pytest.raises(AdapterError, match=r"(?s)\(2\).*lora\.rank.*lora\.alpha"):
-        read(peft_copy)
-    weights.write_bytes(weights.read_bytes()[:50])
-    with pytest.raises(AdapterError, match=r"adapter_model\.safetensors is damaged"):
-        read(peft_copy)
