@@ -11,7 +11,6 @@ from dataclasses import dataclass
 
 from kerasft.errors import ExportError, collected
 from kerasft.export.sentencepiece_proto import (
-    BPE,
     BYTE,
     CONTROL,
     NORMAL,
@@ -20,6 +19,7 @@ from kerasft.export.sentencepiece_proto import (
     USER_DEFINED,
     SentencePieceModel,
     read_model,
+    settings_that_change_text,
 )
 
 SPACE = "\u2581"
@@ -164,17 +164,7 @@ def fast_from_sentencepiece(proto: bytes, *, special: Iterable[str] = ()) -> dic
 
 def _refuse(model: SentencePieceModel) -> None:
     """Raises for what `tokenizer.json` would tokenise in another way."""
-    faults = []
-    if model.model_type != BPE:
-        faults.append("the model is not BPE")
-    if model.character_map:
-        faults.append(f"the normaliser is {model.normalizer or 'a table'}, not identity")
-    if model.dummy_prefix:
-        faults.append("a space is put before the text (add_dummy_prefix)")
-    if model.extra_whitespace_removed:
-        faults.append("extra spaces are removed (remove_extra_whitespaces)")
-    if not model.whitespace_escaped:
-        faults.append("spaces are not escaped (escape_whitespaces)")
+    faults = settings_that_change_text(model)
     if any(piece.kind == UNUSED for piece in model.pieces):
         faults.append("pieces are marked as unused")
     if faults:

@@ -81,6 +81,22 @@ def read_model(proto: bytes) -> SentencePieceModel:
     )
 
 
+def settings_that_change_text(model: SentencePieceModel) -> list[str]:
+    """What keeps other programs from cutting text by the pieces and their scores alone."""
+    faults = []
+    if model.model_type != BPE:
+        faults.append("the model is not BPE")
+    if model.character_map:
+        faults.append(f"the normaliser is {model.normalizer or 'a table'}, not identity")
+    if model.dummy_prefix:
+        faults.append("a space is put before the text (add_dummy_prefix)")
+    if model.extra_whitespace_removed:
+        faults.append("extra spaces are removed (remove_extra_whitespaces)")
+    if not model.whitespace_escaped:
+        faults.append("spaces are not escaped (escape_whitespaces)")
+    return faults
+
+
 def _fields(message: bytes) -> Iterator[tuple[int, bytes | int]]:
     """(field number, value) pairs: an int for varints, bytes for everything else."""
     at = 0

@@ -16,7 +16,7 @@ PIECE_TYPES = range(1, 7)
 _UNKNOWN, _CONTROL, _USER_DEFINED = 2, 3, 4
 _BPE = 2  # TrainerSpec.ModelType
 _SPECIAL = re.compile(r"<\|.*\|>", re.DOTALL)
-_LLAMA3_SPLIT = (
+LLAMA3_SPLIT = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}"
     r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 )
@@ -86,7 +86,7 @@ def llama3_tokenizer_json(vocabulary: Mapping[str, int], merges: Sequence[str]) 
             "pretokenizers": [
                 {
                     "type": "Split",
-                    "pattern": {"Regex": _LLAMA3_SPLIT},
+                    "pattern": {"Regex": LLAMA3_SPLIT},
                     "behavior": "Isolated",
                     "invert": False,
                 },
