@@ -13,9 +13,13 @@ from kerasft.engine.decode import Decoder, Sampling
 from kerasft.engine.device import resolve_dtype
 from kerasft.errors import AdapterError
 from kerasft.models import adapter as adapters
-from kerasft.models.families import Family
+from kerasft.models import peft_files
+from kerasft.models.deltas import kernel_delta
+from kerasft.models.families import Family, TensorSpec
+from kerasft.models.gguf import numpy_dtype
 from kerasft.models.lora import Lora, attach
 from kerasft.models.sources import BaseModel, load_base
+from kerasft.recipe import LoraSettings
 from kerasft.runs import RunFolder
 
 
@@ -31,7 +35,7 @@ class LoadedModel:
         template: the prompt template that it was trained with.
         lora: the adapter; None for a bare base.
         adapter: the adapter's description; None for a bare base.
-        base_dtype: type of the base's weights here.
+        base_dtype: type that the base's weights are rounded to here.
         base_id, fingerprint, preset: which base it is.
         task: of the rows that it was trained on.
     """
@@ -51,17 +55,35 @@ class LoadedModel:
 
     def __post_init__(self) -> None:
         self.decoder = Decoder(self.causal_lm, self.family, self.lora)
+        self._specs = {spec.name: spec for spec in self.family.tensors(self.config)}
 
     @property
     def stop_ids(self) -> list[int]:
         """Tokens that end an answer: the template's stop and the tokenizer's EOS."""
         return stop_ids(self.template, self.tokenizer)
 
+    @property
+    def lora_settings(self) -> LoraSettings | None:
+        """Of the adapter; None for a bare base."""
+        return None if self.lora is None else self.lora.settings
+
+    def base_array(self, spec: TensorSpec) -> np.ndarray:
+        """A base tensor in its KerasHub shape and `base_dtype`."""
+        array = keras.ops.convert_to_numpy(spec.variable(self.causal_lm.backbone))
+        return array.astype(numpy_dtype(self.base_dtype), copy=False)
+
+    def adapter_tensors(self) -> dict[str, np.ndarray]:
+        """A and B by layer path: `PATH/a` and `PATH/b`, float32; empty for a bare base."""
+        return {} if self.lora is None else self.lora.tensors()
+
     def delta(self, name: str) -> np.ndarray | None:
         """What the adapter adds to a kernel, by its canonical tensor name; None if nothing."""
-        if self.lora is None or not name.endswith("/kernel"):
+        path = name.removesuffix("/kernel")
+        if self.lora is None or path not in self.lora.layers:
             return None
-        return self.lora.delta(name.removesuffix("/kernel"))
+        layer = self.lora.layers[path]
+        a, b = (keras.ops.convert_to_numpy(variable) for variable in (layer.a, layer.b))
+        return kernel_delta(self._specs[name], a, b, self.lora.settings)
 
     def logits(self, token_ids: np.ndarray) -> np.ndarray:
         """(rows, length) int32 → (rows, length, vocabulary) float32, with the adapter."""
@@ -148,8 +170,8 @@ def start_adapter(base: BaseModel, lora: Lora, source: str) -> None:
     folder = Path(source)
     if (folder / "adapter").is_dir():
         folder = folder / "adapter"
-    if adapters.is_peft(folder):
-        settings, tensors = adapters.read_peft(folder, base.family, base.config)
+    if peft_files.is_peft(folder):
+        settings, tensors = peft_files.read_peft(folder, base.family, base.config)
     else:
         info = adapters.read_info(folder)
         adapters.check_base(

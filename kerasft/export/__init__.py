@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import importlib
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from kerasft.errors import RunError
+from kerasft.errors import ExportError
+from kerasft.export.formats import FORMATS, Format, format_of
 
 if TYPE_CHECKING:
-    from kerasft.engine.loaded import LoadedModel
-    from kerasft.export.hf import Written
+    from kerasft.export.trained import TrainedWeights
     from kerasft.export.verify import Verification
+    from kerasft.export.written import Written
 
-FORMATS = {"hf": "kerasft.export.hf:write_hf"}
-"""Format → the function that writes it: (model, folder, dtype=…) → Written."""
+__all__ = ["FORMATS", "Exported", "Format", "export_run", "format_of", "verify_run"]
 
 
 @dataclass(frozen=True)
@@ -40,35 +38,47 @@ def export_run(
     out: str | Path,
     dtype: str | None = None,
     backend: str | None = None,
+    share_rank: int | None = None,
+    with_base: bool = False,
 ) -> Exported:
-    """Merge a run's adapter into its base, write it, and prove that it is the trained model.
+    """Write a run's model in a format, and prove that it is the trained one.
 
-    The folder is made beside `out` and takes its place only when the proof holds.
+    The folder is made beside `out` and takes its place only when the proof holds. Weights
+    are read, merged and written tensor by tensor; a model is built only for the proof by
+    logits, where it fits into memory.
 
     Args:
         run: a run folder.
         to: a format of `FORMATS`.
         out: a new folder, or an empty one.
-        dtype: of the weights; the one that the base was trained on if None.
+        dtype: of the weights; the format's own if None, or the one that the base was
+            trained on.
         backend: that computes the live model's answers; the run's if None.
+        share_rank: for PEFT, one rank for every layer, by leaving out the smallest
+            singular values.
+        with_base: for PEFT, the untouched base beside the adapter.
 
     Raises:
-        ExportError: `out` is not free, the model cannot be written, or the proof failed.
-        KerasftError: the run or its base cannot be loaded.
+        ExportError: `out` is not free, the format does not hold the dtype or knows no
+            such option, the model cannot be written, or the proof failed.
+        KerasftError: the run or its base cannot be opened.
     """
     from kerasft.export.card import write_card
     from kerasft.export.staging import check_free, staged_folder
     from kerasft.export.verify import verify_folder
 
-    run, out = Path(run), Path(out)
+    run, out, form = Path(run), Path(out), _format(to)
+    options = _options(form, share_rank=share_rank, with_base=with_base)
+    if dtype is not None:
+        form.check_dtype(dtype)
     check_free(out)
-    write = _writer(to)
-    model = load_as_trained(run, backend)
+    weights, backend = _opened(run, backend)
     with staged_folder(out) as folder:
-        written = write(model, folder, dtype=dtype or model.adapter.dtype)
-        verification = verify_folder(model, folder)
+        dtype = dtype or form.default_dtype or weights.base_dtype
+        written = form.load("writer")(weights, folder, dtype=dtype, **options)
+        verification = verify_folder(weights, folder, live=_live(weights), backend=backend)
         verification.require()
-        write_card(folder, out.name, run, model, written, verification)
+        write_card(folder, out.name, run, weights, written, verification)
     return Exported(out, written, verification)
 
 
@@ -77,46 +87,55 @@ def verify_run(run: str | Path, folder: str | Path, backend: str | None = None) 
 
     Args:
         run: a run folder.
-        folder: a Hugging Face folder, exported here or elsewhere.
+        folder: of any format of `FORMATS`, exported here or elsewhere.
         backend: that computes the live model's answers; the run's if None.
 
     Raises:
-        KerasftError: the run, its base, or the folder cannot be loaded. A failed proof is
+        KerasftError: the run, its base, or the folder cannot be opened. A failed proof is
             returned, not raised.
     """
     from kerasft.export.verify import verify_folder
 
     folder = Path(folder)
-    if not folder.is_dir():
-        raise RunError(f"{folder} is not a folder; expected one that an export made.")
-    return verify_folder(load_as_trained(Path(run), backend), folder)
+    format_of(folder)
+    weights, backend = _opened(Path(run), backend)
+    return verify_folder(weights, folder, live=_live(weights), backend=backend)
 
 
-def load_as_trained(run: Path, backend: str | None = None) -> LoadedModel:
-    """A run's model that computes in float32 on the very weights that it was trained on.
-
-    Rounding in the forward pass would hide what a merge does, so nothing is rounded but
-    the base's weights, to the dtype that they had in training.
-    """
+def _opened(run: Path, backend: str | None) -> tuple[TrainedWeights, str]:
+    """A run's weights, and the backend, selected."""
     from kerasft.backend import select
+    from kerasft.export.trained import open_trained
     from kerasft.runs import RunFolder
 
-    select(backend or RunFolder.open(run).record().get("backend") or "torch")
-    from kerasft.engine.loaded import load_run
-    from kerasft.export.safetensors_writer import numpy_dtype
-
-    model = load_run(run, dtype="float32")
-    if model.adapter.dtype != "float32":
-        import keras
-
-        trained = numpy_dtype(model.adapter.dtype)
-        for spec in model.family.tensors(model.config):
-            variable = spec.variable(model.causal_lm.backbone)
-            array = keras.ops.convert_to_numpy(variable)
-            variable.assign(array.astype(trained).astype("float32"))
-    return model
+    backend = backend or RunFolder.open(run).record().get("backend") or "torch"
+    select(backend)
+    return open_trained(run), backend
 
 
-def _writer(to: str) -> Callable[..., Written]:
-    module, _, name = FORMATS[to].partition(":")
-    return getattr(importlib.import_module(module), name)
+def _live(weights: TrainedWeights) -> Any:
+    """Builds the live model when it is called."""
+    from kerasft.export.trained import answering
+
+    return lambda: answering(weights)
+
+
+def _format(name: str) -> Format:
+    if name not in FORMATS:
+        raise ExportError(f"Expected a format of {', '.join(FORMATS)}; got {name!r}.")
+    return FORMATS[name]
+
+
+def _options(form: Format, **options: Any) -> dict[str, Any]:
+    """The options that were given.
+
+    Raises:
+        ExportError: the format does not know one of them.
+    """
+    given = {name: value for name, value in options.items() if value}
+    for name in given:
+        if name not in form.options:
+            raise ExportError(
+                f"--{name.replace('_', '-')} is not for --to {form.name}. Leave it out."
+            )
+    return given

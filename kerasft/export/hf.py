@@ -1,42 +1,36 @@
-"""A merged model as a Hugging Face folder, written tensor by tensor."""
+"""A merged model as a Hugging Face folder, written and read tensor by tensor."""
+
+from __future__ import annotations
 
 import json
-from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from kerasft.errors import ExportError, collected
+from kerasft.errors import ExportError, ModelError
 from kerasft.export.fast_tokenizer import tokenizer_files
-from kerasft.export.model_view import ModelView, stop_ids
-from kerasft.export.safetensors_writer import SHARD_BYTES, Slot, numpy_dtype, write_weights
-from kerasft.models.families import TensorSpec
+from kerasft.export.merging import Merger
+from kerasft.export.safetensors_writer import SHARD_BYTES, Slot, write_weights
+from kerasft.export.stored import coarsest
+from kerasft.export.views import stop_ids
+from kerasft.export.written import Written, files_of
+from kerasft.models.safetensors_files import SafetensorsFiles
+from kerasft.models.weights import without_padding
+
+if TYPE_CHECKING:
+    from kerasft.export.views import WeightsView
+    from kerasft.models.families import TensorSpec
 
 FLOAT16_OVERFLOWS = frozenset({"gemma3"})
 """Families whose activations leave float16's range (transformers issue 36822)."""
 
-
-@dataclass(frozen=True)
-class Written:
-    """What `write_hf` left behind.
-
-    Attributes:
-        files: file name → bytes.
-        dtype: of the weights.
-        tensors: number of tensors.
-        merged: number of them that a delta was added to.
-        parameters: number of values.
-    """
-
-    files: dict[str, int]
-    dtype: str
-    tensors: int
-    merged: int
-    parameters: int
+_DERIVED = ("lm_head.weight", "rotary_emb.inv_freq")
+"""Tensors that some programs store and loaders take from others: a tied head, frequencies."""
 
 
 def write_hf(
-    model: ModelView, out: Path, *, dtype: str | None = None, shard_bytes: int = SHARD_BYTES
+    weights: WeightsView, out: Path, *, dtype: str, shard_bytes: int = SHARD_BYTES
 ) -> Written:
     """Write weights, configuration, tokenizer and chat template into a folder.
 
@@ -44,108 +38,142 @@ def write_hf(
     alone. A tied embedding is one tensor.
 
     Args:
-        model: the live model.
+        weights: the base and its adapter.
         out: an existing empty folder.
-        dtype: of the weights, the base's if None.
+        dtype: of the weights.
         shard_bytes: the largest weight file, in bytes.
 
     Raises:
         ExportError: the dtype is unknown or cannot hold the model, a weight is not
             finite, or the tokenizer cannot be written for transformers.
     """
-    dtype = dtype or model.base_dtype
-    numpy_dtype(dtype)
-    if dtype == "float16" and model.family.name in FLOAT16_OVERFLOWS:
+    merger = Merger(weights, dtype)
+    if dtype == "float16" and weights.family.name in FLOAT16_OVERFLOWS:
         raise ExportError(
-            f"{model.family.name} overflows when it runs in float16. Export it with "
+            f"{weights.family.name} overflows when it runs in float16. Export it with "
             "--dtype bfloat16, or --dtype float32."
         )
-    for name, content in _small_files(model, dtype).items():
+    small = {"config.json": _config(weights, dtype), **tokenizer_and_generation(weights)}
+    for name, content in small.items():
         (out / name).write_bytes(content)
-
-    merged: list[str] = []
-    faults: list[str] = []
-    specs = model.family.tensors(model.config)
+    specs = weights.family.tensors(weights.config)
     slots = [
-        Slot(
-            name=spec.hf,
-            shape=spec.hf_shape,
-            read=lambda spec=spec: _merge(model, spec, dtype, merged, faults),
-        )
+        Slot(name=spec.hf, shape=spec.hf_shape, read=lambda spec=spec: merger.hf(spec))
         for spec in specs
     ]
     write_weights(out, slots, dtype, limit=shard_bytes)
-    if faults:
-        raise ExportError(collected(f"The merged weights do not fit {dtype}", faults))
+    merger.finish()
     return Written(
-        files={file.name: file.stat().st_size for file in sorted(out.iterdir())},
+        files=files_of(out),
         dtype=dtype,
         tensors=len(specs),
-        merged=len(merged),
+        merged=len(merger.merged),
         parameters=sum(spec.size for spec in specs),
     )
 
 
-def _merge(
-    model: ModelView, spec: TensorSpec, dtype: str, merged: list[str], faults: list[str]
-) -> np.ndarray:
-    """One tensor in its Hugging Face layout and dtype; notes what was merged and what is wrong."""
-    import keras
+class StoredHf:
+    """The weights of a Hugging Face folder, ours or one made elsewhere."""
 
-    target = numpy_dtype(dtype)
-    base = keras.ops.convert_to_numpy(spec.variable(model.causal_lm.backbone))
-    if np.issubdtype(base.dtype, np.integer):
-        raise ExportError(
-            f"{spec.name} is quantised ({base.dtype}). Load the run with its unquantised base "
-            "to export it."
-        )
-    delta = model.delta(spec.name)
-    if delta is not None:
-        if delta.shape != spec.shape:
-            raise ExportError(
-                f"{spec.name}: expected a delta of shape {spec.shape}, got {delta.shape}."
-            )
-        base = base.astype(np.float32) + delta.astype(np.float32, copy=False)
-        merged.append(spec.name)
-    with np.errstate(over="ignore"):  # what overflows is counted and reported below
-        array = spec.to_hf(base).astype(target, copy=False)
-    wrong = int(np.count_nonzero(~np.isfinite(array)))
-    if wrong:
-        faults.append(f"{spec.name}: {wrong} of {spec.size} values are not finite")
-    return array
+    def __init__(self, folder: Path, weights: WeightsView) -> None:
+        self._weights = weights
+        self._config = json.loads((folder / "config.json").read_bytes())
+        self._files = SafetensorsFiles(folder)
+        specs = weights.family.tensors(weights.config)
+        known = self._files.__contains__
+        self._names = {spec.name: weights.family.hf_name(spec, known) for spec in specs}
+        self.dtype = coarsest({self._dtype(name) for name in self._files.names})
+
+    def tensor(self, spec: TensorSpec) -> np.ndarray | None:
+        """The stored values in the KerasHub shape."""
+        name = self._names[spec.name]
+        if name not in self._files:
+            return None
+        array = without_padding(spec, self._files.read(name))
+        return spec.from_hf(array) if array.shape == spec.hf_shape else None
+
+    def dtype_of(self, spec: TensorSpec) -> str:
+        """The type that this tensor is stored in."""
+        return self._dtype(self._names[spec.name])
+
+    def faults(self) -> list[str]:
+        """Settings that differ, and tensors that the model does not have."""
+        names = set(self._files.names) - set(self._names.values())
+        extra = sorted(name for name in names if not name.endswith(_DERIVED))
+        if not extra:
+            return self._config_faults()
+        more = f" and {len(extra) - 5} more" if len(extra) > 5 else ""
+        return [
+            *self._config_faults(),
+            f"tensors that the model does not have: {', '.join(extra[:5])}{more}",
+        ]
+
+    def _config_faults(self) -> list[str]:
+        weights, kind = self._weights, self._config.get("model_type")
+        if kind not in weights.family.model_types:
+            return [f"config.json says model_type {kind!r}; the model is {weights.family.name}"]
+        try:
+            found = weights.family.config_from_hf(self._config)
+        except ModelError as error:
+            return [str(error)]
+        return [
+            f"config.json gives {key} = {found[key]!r}; it was trained with {value!r}"
+            for key, value in weights.config.items()
+            if key in found and found[key] != value
+        ]
+
+    def _dtype(self, name: str) -> str:
+        dtype = self._files.dtype(name)
+        return "float32" if dtype == "float64" else dtype  # computed in float32 all the same
 
 
-def _small_files(model: ModelView, dtype: str) -> dict[str, bytes]:
-    """File name → content of everything but the weights."""
-    tokenizer, family = model.tokenizer, model.family
-    stops = stop_ids(model)
-    config = family.hf_config(
-        model.config,
-        dtype=dtype,
-        bos_id=tokenizer.bos_id,
-        eos_ids=stops,
-        pad_id=tokenizer.pad_id,
-    )
+def stored_hf(folder: Path, weights: WeightsView) -> StoredHf:
+    """The weights of a Hugging Face folder.
+
+    Raises:
+        ModelError: a file is missing or damaged.
+    """
+    return StoredHf(folder, weights)
+
+
+def tokenizer_and_generation(weights: WeightsView) -> dict[str, bytes]:
+    """File name → content: tokenizer, chat template and generation_config.json.
+
+    Raises:
+        ExportError: the tokenizer cannot be written for transformers.
+    """
+    tokenizer = weights.tokenizer
     generation = {
         "bos_token_id": tokenizer.bos_id,
-        "eos_token_id": stops,
+        "eos_token_id": stop_ids(weights),
         "pad_token_id": tokenizer.pad_id,
         "do_sample": False,
     }
-    files = tokenizer_files(
-        tokenizer.files(),
-        bos_id=tokenizer.bos_id,
-        eos_id=tokenizer.eos_id,
-        pad_id=tokenizer.pad_id,
-        special=tokenizer.special_ids,
-        chat_template=model.template.chat_template(),
-        max_length=family.max_positions(model.config),
-    )
     return {
-        "config.json": _json(config),
         "generation_config.json": _json(generation),
-        **files,
+        **tokenizer_files(
+            tokenizer.files(),
+            bos_id=tokenizer.bos_id,
+            eos_id=tokenizer.eos_id,
+            pad_id=tokenizer.pad_id,
+            special=tokenizer.special_ids,
+            chat_template=weights.template.chat_template(),
+            max_length=weights.family.max_positions(weights.config),
+        ),
     }
+
+
+def _config(weights: WeightsView, dtype: str) -> bytes:
+    tokenizer = weights.tokenizer
+    return _json(
+        weights.family.hf_config(
+            weights.config,
+            dtype=dtype,
+            bos_id=tokenizer.bos_id,
+            eos_ids=stop_ids(weights),
+            pad_id=tokenizer.pad_id,
+        )
+    )
 
 
 def _json(value: object) -> bytes:

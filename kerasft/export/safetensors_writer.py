@@ -100,14 +100,14 @@ def write_weights(
         raise ExportError(collected("Tensors with the same name in one file", twice))
     shards = plan_shards(slots, dtype, limit)
     if len(shards) == 1:
-        _write_file(folder / "model.safetensors", shards[0], dtype)
+        write_file(folder / "model.safetensors", shards[0], dtype)
         return ["model.safetensors"]
     files = [
         f"model-{number:05d}-of-{len(shards):05d}.safetensors"
         for number in range(1, len(shards) + 1)
     ]
     for file, shard in zip(files, shards, strict=True):
-        _write_file(folder / file, shard, dtype)
+        write_file(folder / file, shard, dtype)
     index = {
         "metadata": {"total_size": sum(slot.nbytes(dtype) for slot in slots)},
         "weight_map": {
@@ -141,8 +141,12 @@ def read_header(file: Path) -> dict[str, dict]:
     }
 
 
-def _write_file(file: Path, slots: Sequence[Slot], dtype: str) -> None:
-    """One file: the header is known before the first tensor is computed."""
+def write_file(file: Path, slots: Sequence[Slot], dtype: str) -> None:
+    """Write one safetensors file; its header is known before the first tensor is computed.
+
+    Raises:
+        ExportError: an array came with another shape or dtype than its slot promised.
+    """
     expected = numpy_dtype(dtype)
     header: dict[str, dict] = {"__metadata__": {"format": "pt"}}
     end = 0

@@ -1,32 +1,46 @@
-"""The proof: an exported folder, loaded in a fresh process, against the live model."""
+"""The proof that a folder is the model that was trained.
+
+Always made: every stored tensor against base + delta (`tensor_proof`), the folder's
+settings, and what its tokenizer makes of texts. Made where a forward pass in float32
+fits into memory: the folder, loaded in a fresh process as its users load it, gives the
+live model's logits (`proof`).
+"""
+
+from __future__ import annotations
 
 import importlib.util
-import json
-import os
-import subprocess
-import sys
 import tempfile
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from kerasft.data.examples import encode_prompt
 from kerasft.errors import ExportError, collected
-from kerasft.export import probes as probing
-from kerasft.export.model_view import ModelView, attention_window, stop_ids
-from kerasft.export.probes import Probes
+from kerasft.export.asking import Ask, answered, ask_process, put
+from kerasft.export.formats import Format, format_of
+from kerasft.export.hf import write_hf
+from kerasft.export.live_answers import LiveAnswers, answer_live
+from kerasft.export.manifest import manifest
+from kerasft.export.probes import Probes, make_probes
 from kerasft.export.proof import Bound, Comparison, bound_for, compare_all, judge
-from kerasft.export.safetensors_writer import read_header
+from kerasft.export.room import needed_bytes, shortage
+from kerasft.export.stored import Promise
+from kerasft.export.tensor_proof import TensorComparison, compare_tensors
+from kerasft.export.views import attention_window, untouched
+from kerasft.export.words import compare_greedy, compare_words, loading_faults
 from kerasft.records import write_json
 from kerasft.versions import versions
 
+if TYPE_CHECKING:
+    from kerasft.export.stored import Stored
+    from kerasft.export.views import ModelView, WeightsView
+
 FILE = "verification.json"
-MAX_NEW_TOKENS = 16
 PASSED, FAILED, NOT_VERIFIED = "passed", "failed", "not_verified"
+LOGITS, TENSORS = "logits and tensors", "tensors"
+COMPUTE_DTYPE = "float32"
 
 
 @dataclass(frozen=True)
@@ -34,23 +48,30 @@ class Verification:
     """The result of a proof; `verification.json` is this as JSON.
 
     Attributes:
-        status: "passed", "failed", or "not_verified" when transformers is missing.
+        status: "passed", "failed", or "not_verified" when a package for it is missing.
+        format: of the folder.
+        method: "logits and tensors", or "tensors" where no forward pass was made.
         faults: every way in which the folder is not the trained model.
-        note: what was not verified and how to; empty after a proof.
+        note: what was not verified and why, or what the folder gives up on purpose.
         base_id, fingerprint: of the base model.
         backend: that computed the live logits.
-        weight_dtype: the coarsest dtype in the folder's weight files.
+        weight_dtype: the coarsest type of the folder's weights.
         compute_dtype: in which both sides computed.
-        bound_dtype: the dtype that sets the bound.
-        bound: how far apart the two may be.
-        comparison: the measured logits; None without a proof.
+        bound_dtype: the type that sets the bound.
+        bound: how far apart the logits may be.
+        tensors: the measured tensors; None where the folder could not be read.
+        comparison: the measured logits; None without a forward pass.
         greedy: prompts, how many continuations are equal, and each text of both.
         tokenizer: texts compared and how many have equal ids.
         probes: how many rows, their longest, the attention window.
+        extra: what the format's reader measured besides.
+        files: name → bytes and SHA-256 of what was proved; empty unless it passed.
         versions: of every package that took part.
     """
 
     status: str
+    format: str
+    method: str
     faults: list[str]
     note: str
     base_id: str
@@ -60,10 +81,13 @@ class Verification:
     compute_dtype: str
     bound_dtype: str
     bound: Bound
+    tensors: TensorComparison | None = None
     comparison: Comparison | None = None
     greedy: dict[str, Any] = field(default_factory=dict)
     tokenizer: dict[str, int] = field(default_factory=dict)
     probes: dict[str, Any] = field(default_factory=dict)
+    extra: dict[str, Any] = field(default_factory=dict)
+    files: dict[str, dict[str, Any]] = field(default_factory=dict)
     versions: dict[str, str] = field(default_factory=dict)
 
     def require(self) -> None:
@@ -72,262 +96,161 @@ class Verification:
             raise ExportError(collected("The exported model is not the trained one", self.faults))
 
 
-def verify_folder(model: ModelView, folder: Path) -> Verification:
-    """Compare a folder with the live model and write `verification.json` into it.
-
-    Without transformers installed nothing is compared, and the file says so.
+def verify_folder(
+    weights: WeightsView,
+    folder: Path,
+    *,
+    live: Callable[[], ModelView] | None,
+    backend: str = "torch",
+    ask: Ask = ask_process,
+) -> Verification:
+    """Hold a folder against what was trained and write `verification.json` into it.
 
     Args:
-        model: the live model with its adapter.
-        folder: a Hugging Face folder, ours or one made elsewhere.
+        weights: the base and its adapter.
+        folder: an export, ours or one made elsewhere.
+        live: builds the live model, which must compute in float32; it is freed before
+            the folder is loaded. None for a proof by tensors alone.
+        backend: of the live model, and of a reader that uses Keras.
+        ask: puts the probes to the folder's reader.
 
     Raises:
-        ExportError: the folder has no readable weights. A proof that fails is not
-            raised but returned: see `Verification.require`.
+        ExportError: the folder is of no known format, or holds no readable weights. A
+            proof that fails is not raised but returned: see `Verification.require`.
     """
-    weight_dtype = _weight_dtype(folder)
-    compute_dtype = model.causal_lm.backbone.compute_dtype
-    bound_dtype, bound = bound_for(weight_dtype, compute_dtype)
-    common = {
-        "base_id": model.base_id,
-        "fingerprint": model.fingerprint,
-        "backend": _backend(),
-        "weight_dtype": weight_dtype,
-        "compute_dtype": compute_dtype,
-        "bound_dtype": bound_dtype,
-        "bound": bound,
-    }
-    if importlib.util.find_spec("transformers") is None:
-        note = (
-            "Logits, tokenizer and stop tokens were not compared, as transformers is not "
-            "installed. pip install 'kerasft[hf]', then: kerasft export RUN --verify DIR"
-        )
-        verification = Verification(
-            status=NOT_VERIFIED, faults=[], note=note, versions=versions(), **common
-        )
-    else:
-        verification = _prove(model, folder, bound, common)
+    form = format_of(folder)
+    stored: Stored = form.load("stored")(folder, weights)
+    promise: Promise = form.load("promise")(folder, weights) if form.promise else Promise(weights)
+    bound_dtype, bound = bound_for(stored.dtype, COMPUTE_DTYPE)
+    bound = promise.bound or bound
+    tensors, faults = compare_tensors(promise.weights, stored)
+    faults = [*stored.faults(), *faults]
+    proof = _Proof(weights, form, folder, backend, bound, trained=tensors.adapted > 0)
+    missing = [name for name in form.packages if importlib.util.find_spec(name) is None]
+    reason = _not_installed(missing) if missing else proof.make(live, ask)
+    faults += proof.faults
+    passed = NOT_VERIFIED if missing else PASSED
+    verification = Verification(
+        status=FAILED if faults else passed,
+        format=form.name,
+        method=TENSORS if proof.comparison is None else LOGITS,
+        faults=faults,
+        note=" ".join(filter(None, [promise.note, reason])),
+        base_id=weights.base_id,
+        fingerprint=weights.fingerprint,
+        backend=backend,
+        weight_dtype=stored.dtype,
+        compute_dtype=COMPUTE_DTYPE,
+        bound_dtype=bound_dtype,
+        bound=bound,
+        tensors=tensors,
+        comparison=proof.comparison,
+        greedy=proof.greedy,
+        tokenizer=proof.tokenizer,
+        probes=proof.summary,
+        extra=proof.extra,
+        files={} if faults or missing else manifest(folder),
+        versions=versions() | proof.versions,
+    )
     write_json(folder / FILE, asdict(verification))
     return verification
 
 
-def _prove(model: ModelView, folder: Path, bound: Bound, common: dict[str, Any]) -> Verification:
-    """Asks both sides and judges the answers."""
-    asked = probing.make_probes(
-        model.tokenizer.encode,
-        vocabulary=model.config["vocabulary_size"],
-        bos_id=model.tokenizer.bos_id,
-        window=attention_window(model),
-        max_positions=model.family.max_positions(model.config),
-    )
-    summary = {
-        "rows": len(asked.rows),
-        "positions": sum(len(positions) for positions in asked.positions),
-        "longest": asked.longest,
-        "attention_window": asked.window,
-        "past_window": asked.past_window,
-    }
-    with tempfile.TemporaryDirectory(prefix="kerasft-proof-") as scratch:
-        failure = _ask_folder(folder, asked, common["compute_dtype"], Path(scratch))
+@dataclass
+class _Proof:
+    """Asks both sides and gathers what their answers show."""
+
+    weights: WeightsView
+    form: Format
+    folder: Path
+    backend: str
+    bound: Bound
+    trained: bool
+    faults: list[str] = field(default_factory=list)
+    comparison: Comparison | None = None
+    greedy: dict[str, Any] = field(default_factory=dict)
+    tokenizer: dict[str, int] = field(default_factory=dict)
+    summary: dict[str, Any] = field(default_factory=dict)
+    extra: dict[str, Any] = field(default_factory=dict)
+    versions: dict[str, str] = field(default_factory=dict)
+
+    def make(self, live: Callable[[], ModelView] | None, ask: Ask) -> str:
+        """Makes it; gives the reason why no logits were compared, or nothing."""
+        probes = _probes(self.weights)
+        self.summary = _summary(probes)
+        reason = self._why_tensors_alone(live, probes)
+        # The live model is gone before the reader starts, so that only one is in memory.
+        answers = answer_live(live(), probes) if live and not reason else None
+        with tempfile.TemporaryDirectory(prefix="kerasft-proof-") as scratch:
+            self._ask(probes, answers, ask, Path(scratch))
+        return reason
+
+    def _why_tensors_alone(self, live: Callable[[], ModelView] | None, probes: Probes) -> str:
+        if live is None:
+            why = "no live model was asked for"
+        else:
+            weights = self.weights
+            logit_bytes = 4 * probes.longest * weights.config["vocabulary_size"]
+            needed = needed_bytes(weights.family, weights.config, logit_bytes)
+            why = shortage(needed, self.backend)
+        return f"No logits were compared: {why}. Every tensor was." if why else ""
+
+    def _ask(self, probes: Probes, answers: LiveAnswers | None, ask: Ask, scratch: Path) -> None:
+        base = None
+        if self.form.needs_base and answers:
+            base = scratch / "base"
+            base.mkdir()
+            write_hf(untouched(self.weights), base, dtype=self.weights.base_dtype)
+        put(
+            scratch,
+            probes,
+            logits=answers is not None,
+            compute_dtype=COMPUTE_DTYPE,
+            backend=self.backend,
+            base=base,
+        )
+        failure = ask(self.form, self.folder, scratch)
         if failure:
-            return Verification(
-                status=FAILED,
-                faults=[f"transformers cannot load the folder: {failure}"],
-                note="",
-                probes=summary,
-                versions=versions(),
-                **common,
-            )
-        answer = json.loads((Path(scratch) / "answered.json").read_text(encoding="utf-8"))
-        with np.load(Path(scratch) / "logits.npz") as logits:
-            comparison = compare_all(_rows(model, asked, logits))
-    faults = judge(comparison, bound, trained=_is_trained(model))
-    faults += _file_faults(answer) + _stop_faults(model, answer)
-    tokenizer, tokenizer_faults = _compare_tokenizers(model, asked, answer)
-    faults += tokenizer_faults
-    return Verification(
-        status=FAILED if faults else PASSED,
-        faults=faults,
-        note="",
-        comparison=comparison,
-        greedy=_compare_greedy(model, asked, answer),
-        tokenizer=tokenizer,
-        probes=summary,
-        versions=versions() | answer["versions"],
-        **common,
+            self.faults.append(f"{self.form.title} cannot be loaded from the folder: {failure}")
+            return
+        answer = answered(scratch)
+        self.extra, self.versions = answer.get("extra", {}), answer["versions"]
+        self.tokenizer, faults = compare_words(self.weights, self.form, probes, answer)
+        faults += [*loading_faults(answer), *answer.get("faults", [])]
+        if answers:
+            with np.load(scratch / "logits.npz") as logits:
+                exported = (logits[f"logits_{index}"] for index in range(len(probes.rows)))
+                self.comparison = compare_all(
+                    zip(answers.live, answers.base, exported, strict=True)
+                )
+            faults = judge(self.comparison, self.bound, trained=self.trained) + faults
+            self.greedy = compare_greedy(self.weights, answers.continuations, answer)
+        self.faults += faults
+
+
+def _not_installed(missing: list[str]) -> str:
+    return (
+        f"Logits, tokenizer and stop tokens were not compared, as {' and '.join(missing)} "
+        f"{'is' if len(missing) == 1 else 'are'} not installed. Every tensor was. "
+        "pip install 'kerasft[hf]', then: kerasft export RUN --verify DIR"
     )
 
 
-def _rows(
-    model: ModelView, asked: Probes, exported: Any
-) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-    """(live, base, exported) logits at the compared positions, row by row."""
-    pad_id, longest = model.tokenizer.pad_id, asked.longest
-    with _exact_products():
-        for index, (row, positions) in enumerate(zip(asked.rows, asked.positions, strict=True)):
-            batch = probing.padded(row, pad_id, longest)
-            live = model.logits(batch)[0][positions]
-            base = model.base_logits(batch)[0][positions]
-            yield live, base, exported[f"logits_{index}"]
-
-
-def _ask_folder(folder: Path, asked: Probes, compute_dtype: str, scratch: Path) -> str | None:
-    """Runs `kerasft.export.reload`; the last line of its error if it fails."""
-    arrays = {f"row_{index}": row for index, row in enumerate(asked.rows)}
-    arrays |= {f"positions_{index}": at for index, at in enumerate(asked.positions)}
-    np.savez(scratch / "rows.npz", **arrays)
-    request = {
-        "compute_dtype": compute_dtype,
-        "prompts": asked.prompts,
-        "max_new_tokens": MAX_NEW_TOKENS,
-        "texts": asked.texts,
-        "message": asked.texts[0],
-    }
-    (scratch / "asked.json").write_text(json.dumps(request), encoding="utf-8")
-    package_root = str(Path(__file__).parents[2])
-    environment = os.environ | {
-        "PYTHONPATH": os.pathsep.join(filter(None, [package_root, os.environ.get("PYTHONPATH")])),
-        # The reference is computed on the CPU, where float32 products are float32.
-        "CUDA_VISIBLE_DEVICES": "",
-        "HF_HUB_OFFLINE": "1",
-        "TRANSFORMERS_VERBOSITY": "error",
-        "TOKENIZERS_PARALLELISM": "false",
-    }
-    command = [sys.executable, "-m", "kerasft.export.reload"]
-    done = subprocess.run(
-        [*command, str(folder.absolute()), str(scratch), str(scratch)],
-        env=environment,
-        capture_output=True,
-        text=True,
-        errors="replace",
-        check=False,
+def _probes(weights: WeightsView) -> Probes:
+    return make_probes(
+        weights.tokenizer.encode,
+        vocabulary=weights.config["vocabulary_size"],
+        bos_id=weights.tokenizer.bos_id,
+        window=attention_window(weights),
+        max_positions=weights.family.max_positions(weights.config),
     )
-    if done.returncode == 0:
-        return None
-    lines = [line for line in done.stderr.splitlines() if line.strip()]
-    return lines[-1].strip() if lines else f"exit status {done.returncode}"
 
 
-@contextmanager
-def _exact_products() -> Iterator[None]:
-    """Float32 products in full float32 on a GPU, which both frameworks may shorten."""
-    if _backend() == "jax":
-        import jax
-
-        with jax.default_matmul_precision("highest"):
-            yield
-        return
-    import torch
-
-    before = torch.get_float32_matmul_precision()
-    torch.set_float32_matmul_precision("highest")
-    try:
-        yield
-    finally:
-        torch.set_float32_matmul_precision(before)
-
-
-def _is_trained(model: ModelView) -> bool:
-    """Whether any tensor has a delta that is not zero."""
-    deltas = (model.delta(spec.name) for spec in model.family.tensors(model.config))
-    return any(delta is not None and bool(np.any(delta)) for delta in deltas)
-
-
-def _file_faults(answer: dict[str, Any]) -> list[str]:
-    """Tensors that transformers missed, did not expect, or found in another shape."""
-    return [
-        f"{kind.replace('_keys', '')} tensors: {', '.join(names[:5])}"
-        + (f" and {len(names) - 5} more" if len(names) > 5 else "")
-        for kind, names in answer["loading"].items()
-        if names
-    ]
-
-
-def _stop_faults(model: ModelView, answer: dict[str, Any]) -> list[str]:
-    """The folder's stop ids against those that the model was trained with."""
-    found = answer["eos_token_ids"]
-    found = found if isinstance(found, list) else [found]
-    expected = stop_ids(model)
-    if set(found) == set(expected):
-        return []
-    return [f"generation stops at the ids {found}; it was trained to stop at {expected}"]
-
-
-def _compare_tokenizers(
-    model: ModelView, asked: Probes, answer: dict[str, Any]
-) -> tuple[dict[str, int], list[str]]:
-    """Ids of the texts on both sides, and that one BOS is put before a text."""
-    differing = [
-        text
-        for text, ids in zip(asked.texts, answer["texts"], strict=True)
-        if model.tokenizer.encode(text) != ids
-    ]
-    faults = [f"the folder's tokenizer cuts {text!r} into other tokens" for text in differing]
-    first = asked.texts[0]
-    framed = [model.tokenizer.bos_id, *model.tokenizer.encode(first)]
-    if answer["framed"] != framed:
-        faults.append(
-            f"the folder's tokenizer frames {first!r} as {answer['framed']}, not {framed}"
-        )
-    chat = _chat_ids(model, first)
-    if answer["chat"] != chat:
-        faults.append(
-            f"the folder's chat template writes {first!r} as {answer['chat']}, not {chat}"
-        )
-    texts = len(asked.texts)
-    return {"texts": texts, "equal": texts - len(differing)}, faults
-
-
-def _chat_ids(model: ModelView, message: str) -> list[int] | None:
-    """One user's turn in the turns of the model's template; None if it has none."""
-    if model.template.chat_template() is None:
-        return None
-    chat = replace(model.template, prompt="", completion="")
-    row = {"messages": [{"role": "user", "content": message}]}
-    return encode_prompt(row, chat, model.tokenizer)
-
-
-def _compare_greedy(model: ModelView, asked: Probes, answer: dict[str, Any]) -> dict[str, Any]:
-    """Greedy continuations of both. They may part where two tokens are nearly as likely."""
-    stops = stop_ids(model)
-    with _exact_products():
-        live = model.generate_ids(list(asked.prompts), MAX_NEW_TOKENS, stops)
-    pairs = [
-        (_until_stop(ours, stops), _until_stop(theirs, stops))
-        for ours, theirs in zip(live, answer["continuations"], strict=True)
-    ]
-    decode = model.tokenizer.decode
+def _summary(probes: Probes) -> dict[str, Any]:
     return {
-        "prompts": len(pairs),
-        "max_new_tokens": MAX_NEW_TOKENS,
-        "equal": sum(ours == theirs for ours, theirs in pairs),
-        "continuations": [
-            {"live": decode(ours), "exported": decode(theirs)} for ours, theirs in pairs
-        ],
+        "rows": len(probes.rows),
+        "positions": sum(len(positions) for positions in probes.positions),
+        "longest": probes.longest,
+        "attention_window": probes.window,
+        "past_window": probes.past_window,
     }
-
-
-def _until_stop(ids: Sequence[int], stops: Sequence[int]) -> list[int]:
-    end = next((index for index, token in enumerate(ids) if token in stops), len(ids))
-    return list(ids[:end])
-
-
-def _weight_dtype(folder: Path) -> str:
-    """The coarsest dtype of any tensor in the folder's safetensors files."""
-    files = sorted(folder.glob("*.safetensors"))
-    if not files:
-        raise ExportError(f"{folder} has no .safetensors file. Expected a Hugging Face folder.")
-    found = {entry["dtype"] for file in files for entry in read_header(file).values()}
-    unknown = sorted(found - {"float32", "bfloat16", "float16"})
-    if unknown or not found:
-        raise ExportError(
-            f"{folder.name} holds tensors of {', '.join(unknown) or 'no dtype'}; a proof needs "
-            "float32, bfloat16 or float16."
-        )
-    return bound_for(*found)[0]
-
-
-def _backend() -> str:
-    import keras
-
-    return keras.config.backend()

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterable
+from math import prod
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -77,3 +78,23 @@ def array_reader(array_of: Callable[[TensorSpec], np.ndarray]) -> Read:
         return np.asarray(array_of(spec)[np.unravel_index(at, spec.shape)])
 
     return read
+
+
+def hf_positions(spec: TensorSpec, at: np.ndarray) -> np.ndarray:
+    """Where values at flat KerasHub positions lie in the Hugging Face layout, flat."""
+    index = np.unravel_index(at, spec.shape)
+    folded = [index[axis] for axis in spec.axes]
+    return np.ravel_multi_index(folded, [spec.shape[axis] for axis in spec.axes])
+
+
+def gguf_positions(spec: TensorSpec, at: np.ndarray) -> np.ndarray:
+    """Where values at flat KerasHub positions lie in a GGUF tensor, flat and row-major."""
+    flat = hf_positions(spec, at)
+    if not spec.gguf_rotary_heads:
+        return flat
+    # The row i + j·h/2 of a head stands at 2·i + j, for i below h/2 and j of 0 and 1.
+    rows, rest = np.divmod(flat, prod(spec.hf_shape[1:]))
+    width = spec.hf_shape[0] // spec.gguf_rotary_heads
+    heads, row = np.divmod(rows, width)
+    j, i = np.divmod(row, width // 2)
+    return (heads * width + 2 * i + j) * prod(spec.hf_shape[1:]) + rest

@@ -80,9 +80,10 @@ class GgufFile:
         self.path = path
         try:
             with path.open("rb") as file:
-                self._bytes = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+                self._map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
         except (OSError, ValueError) as error:  # an empty file cannot be mapped
             raise ModelError(f"{path.name}: cannot be read as a GGUF file ({error}).") from None
+        self._bytes = memoryview(self._map)
         self.metadata: Mapping[str, Any]
         self.tensors: Mapping[str, GgufTensor]
         self._parse()
@@ -93,28 +94,61 @@ class GgufFile:
         Raises:
             ModelError: there is no such tensor, or its type cannot be unpacked.
         """
-        from gguf.constants import GGMLQuantizationType
-        from gguf.quants import dequantize
-
-        if name not in self.tensors:
-            raise self._wrong(f"tensor {name} is missing")
-        tensor = self.tensors[name]
+        tensor = self._tensor(name)
         rows = prod(tensor.shape[:-1])
         stored = np.frombuffer(self._bytes, np.uint8, tensor.bytes, tensor.start)
         stored = stored.reshape(rows, tensor.row_bytes)
         values = np.empty((rows, tensor.shape[-1]), numpy_dtype(dtype))
         step = max(1, _CHUNK_VALUES // tensor.shape[-1])
-        kind = GGMLQuantizationType[tensor.kind]
         for start in range(0, rows, step):
             chunk = slice(start, start + step)
-            try:
-                values[chunk] = dequantize(np.ascontiguousarray(stored[chunk]), kind)
-            except NotImplementedError:
-                raise self._wrong(
-                    f"tensor {name} has type {tensor.kind}, which cannot be unpacked; "
-                    "use a file in Q4_K_M, Q8_0, F16, BF16 or F32"
-                ) from None
+            values[chunk] = self._unpacked(name, tensor, stored[chunk])
+        self._release(tensor)
         return values.reshape(tensor.shape)
+
+    def sample(self, name: str, at: np.ndarray) -> np.ndarray:
+        """Some values of a tensor as float32, by flat positions in row-major order.
+
+        Only the blocks that hold them are unpacked.
+
+        Raises:
+            ModelError: as `read`.
+        """
+        from gguf.constants import GGML_QUANT_SIZES, GGMLQuantizationType
+
+        tensor = self._tensor(name)
+        block, block_bytes = GGML_QUANT_SIZES[GGMLQuantizationType[tensor.kind]]
+        places = at // block
+        stored = np.empty((len(at), block_bytes), np.uint8)
+        for row, place in zip(stored, places, strict=True):
+            start = tensor.start + int(place) * block_bytes
+            row[:] = np.frombuffer(self._bytes, np.uint8, block_bytes, start)
+        self._release(tensor)
+        return self._unpacked(name, tensor, stored)[np.arange(len(at)), at % block]
+
+    def _tensor(self, name: str) -> GgufTensor:
+        if name not in self.tensors:
+            raise self._wrong(f"tensor {name} is missing")
+        return self.tensors[name]
+
+    def _unpacked(self, name: str, tensor: GgufTensor, rows: np.ndarray) -> np.ndarray:
+        """Stored rows of bytes as float32."""
+        from gguf.constants import GGMLQuantizationType
+        from gguf.quants import dequantize
+
+        try:
+            return dequantize(np.ascontiguousarray(rows), GGMLQuantizationType[tensor.kind])
+        except NotImplementedError:
+            raise self._wrong(
+                f"tensor {name} has type {tensor.kind}, which cannot be unpacked; "
+                "use a file in Q4_K_M, Q8_0, F16, BF16 or F32"
+            ) from None
+
+    def _release(self, tensor: GgufTensor) -> None:
+        """Gives the pages of a tensor back, which a map would keep in the process."""
+        if hasattr(mmap, "MADV_DONTNEED"):
+            start = tensor.start // mmap.PAGESIZE * mmap.PAGESIZE
+            self._map.madvise(mmap.MADV_DONTNEED, start, tensor.start + tensor.bytes - start)
 
     def _parse(self) -> None:
         cursor = _Cursor(self._bytes, self._wrong)

@@ -137,17 +137,6 @@ class LoraLinear(keras.layers.Layer):
     def compute_output_shape(self, input_shape):
         return self.base.compute_output_shape(input_shape)
 
-    def delta(self) -> np.ndarray:
-        """What merging adds to the kernel: float32, in the kernel's shape."""
-        a = np.asarray(keras.ops.convert_to_numpy(self.a), np.float32)
-        b = np.asarray(keras.ops.convert_to_numpy(self.b), np.float32)
-        if self.layout == "keras":
-            return np.float32(self.scale) * (a @ b)
-        linear = self.linear
-        axes = linear.contracted + linear.produced
-        product = (a @ b).reshape(linear.sizes(axes))
-        return np.float32(self.scale) * product.transpose([axes.index(x) for x in linear.kernel])
-
 
 def lora_shapes(linear: Linear, layout: str, rank: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
     """Shapes of A and B for a kernel, in a layout."""
@@ -226,11 +215,6 @@ class Lora:
             raise AdapterError(collected("the adapter does not fit this model", faults))
         for name, variable in targets.items():
             variable.assign(np.asarray(tensors[name], np.float32))
-
-    def delta(self, path: str) -> np.ndarray | None:
-        """The merged change of the kernel at a canonical layer path; None if it has no adapter."""
-        layer = self.layers.get(path)
-        return None if layer is None else layer.delta()
 
     @contextmanager
     def disabled(self) -> Iterator[None]:

@@ -13,7 +13,9 @@ import numpy as np
 from kerasft.errors import DataError, ModelError
 from kerasft.models import tokenizer_files
 from kerasft.models.families import FAMILIES, Family, TensorSpec, of_gguf, of_hf_config
-from kerasft.models.gguf import GgufFile
+from kerasft.models.fingerprint import fingerprint, gguf_positions, hf_positions
+from kerasft.models.gguf import GgufFile, numpy_dtype
+from kerasft.models.keras_files import KerasFiles
 from kerasft.models.safetensors_files import SafetensorsFiles
 from kerasft.models.weights import check_shapes, fill, without_padding
 
@@ -33,7 +35,10 @@ class Opened:
         config: KerasHub backbone arguments.
         name: what the source is called, without any folder of this machine.
         load_tokenizer: reads the tokenizer.
-        load_weights: fills a causal LM built from `config`; the second argument is its dtype.
+        read: one tensor in its KerasHub shape and the dtype that is named. Quantised
+            values are unpacked in float32 and rounded once.
+        sample: some values of a tensor, in any float type, by flat positions in its
+            KerasHub shape (row-major).
         files: the files that belong to it.
     """
 
@@ -41,8 +46,23 @@ class Opened:
     config: dict[str, Any]
     name: str
     load_tokenizer: Callable[[], Tokenizer]
-    load_weights: Callable[[Any, str], None]
+    read: Callable[[TensorSpec, str], np.ndarray]
+    sample: Callable[[TensorSpec, np.ndarray], np.ndarray]
     files: tuple[Path, ...]
+
+    @property
+    def specs(self) -> tuple[TensorSpec, ...]:
+        """Its tensors."""
+        return self.family.tensors(self.config)
+
+    def load_weights(self, causal_lm: Any, dtype: str) -> None:
+        """Fills a causal LM that was built from `config` in this dtype."""
+        fill(causal_lm.backbone, self.specs, lambda spec: self.read(spec, dtype))
+
+    def fingerprint(self, dtype: str) -> str:
+        """The fingerprint of the weights as they are in a dtype; see `fingerprint`."""
+        target = numpy_dtype(dtype)
+        return fingerprint(self.specs, lambda spec, at: self.sample(spec, at).astype(target))
 
 
 def open_path(path: Path) -> Opened:
@@ -123,16 +143,18 @@ def open_gguf(path: Path) -> Opened:
 
     check_shapes(specs, stored_shape, path.name)
 
-    def load_weights(causal_lm: Any, dtype: str) -> None:
-        def read(spec: TensorSpec) -> np.ndarray:
-            # The offset of a norm must be taken off before rounding.
-            precision = "float32" if spec.gguf_offset else dtype
-            return spec.from_gguf(without_padding(spec, file.read(spec.gguf or "", precision)))
+    def read(spec: TensorSpec, dtype: str) -> np.ndarray:
+        # The offset of a norm must be taken off before rounding.
+        precision = "float32" if spec.gguf_offset else dtype
+        array = spec.from_gguf(without_padding(spec, file.read(spec.gguf or "", precision)))
+        return array.astype(numpy_dtype(dtype), copy=False)
 
-        fill(causal_lm.backbone, specs, read)
+    def sample(spec: TensorSpec, at: np.ndarray) -> np.ndarray:
+        values = file.sample(spec.gguf or "", gguf_positions(spec, at))
+        return values - np.float32(spec.gguf_offset)
 
     return Opened(
-        family, config, path.name, lambda: gguf_tokenizer(file.metadata), load_weights, (path,)
+        family, config, path.name, lambda: gguf_tokenizer(file.metadata), read, sample, (path,)
     )
 
 
@@ -213,14 +235,15 @@ def _open_hugging_face(folder: Path, raw: Mapping[str, Any]) -> Opened:
 
     check_shapes(specs, stored_shape, folder.name)
 
-    def load_weights(causal_lm: Any, dtype: str) -> None:
-        def read(spec: TensorSpec) -> np.ndarray:
-            return spec.from_hf(without_padding(spec, stored.read(names[spec.name])))
+    def read(spec: TensorSpec, dtype: str) -> np.ndarray:
+        array = spec.from_hf(without_padding(spec, stored.read(names[spec.name])))
+        return array.astype(numpy_dtype(dtype), copy=False)
 
-        fill(causal_lm.backbone, specs, read)
+    def sample(spec: TensorSpec, at: np.ndarray) -> np.ndarray:
+        return stored.sample(names[spec.name], hf_positions(spec, at))
 
     files = (*stored.files, folder / _CONFIG)
-    return Opened(family, config, folder.name, lambda: _tokenizer(folder), load_weights, files)
+    return Opened(family, config, folder.name, lambda: _tokenizer(folder), read, sample, files)
 
 
 def _tokenizer(folder: Path) -> Tokenizer:
@@ -234,33 +257,24 @@ def _tokenizer(folder: Path) -> Tokenizer:
 
 def _open_keras(folder: Path, raw: Mapping[str, Any]) -> Opened:
     family, config = family_and_config(raw)
-    weights = next(
-        (
-            folder / name
-            for name in ("model.weights.h5", "model.weights.json")
-            if (folder / name).is_file()
-        ),
-        None,
-    )
-    if weights is None:
-        raise ModelError(f"{folder.name}: expected model.weights.h5 beside {_CONFIG}, found none.")
+    stored = KerasFiles(folder, family)
+    stored.check(family.tensors(config))
 
-    def load_weights(causal_lm: Any, dtype: str) -> None:
-        try:
-            causal_lm.backbone.load_weights(str(weights))
-        except (OSError, ValueError, KeyError) as error:
-            raise ModelError(
-                f"{weights.name} does not hold the backbone that {_CONFIG} describes "
-                f"({type(error).__name__}). Download the preset again."
-            ) from None
+    def read(spec: TensorSpec, dtype: str) -> np.ndarray:
+        return stored.read(spec).astype(numpy_dtype(dtype), copy=False)
 
-    files = (weights, folder / _CONFIG)
+    files = (*stored.files, folder / _CONFIG)
     return Opened(
-        family, config, folder.name, lambda: _keras_tokenizer(folder), load_weights, files
+        family, config, folder.name, lambda: keras_tokenizer(folder), read, stored.sample, files
     )
 
 
-def _keras_tokenizer(folder: Path) -> Tokenizer:
+def keras_tokenizer(folder: Path) -> Tokenizer:
+    """The tokenizer of a KerasHub preset folder.
+
+    Raises:
+        ModelError: its assets are missing or cannot be used.
+    """
     from kerasft.data.tokens import SentencePieceTokenizer, TokenizerJson
 
     assets = folder / "assets" / "tokenizer"
@@ -271,11 +285,18 @@ def _keras_tokenizer(folder: Path) -> Tokenizer:
         lines = (assets / "merges.txt").read_text(encoding="utf-8").split("\n")
         merges = [line for line in lines if line and not line.startswith("#version")]
         contents = tokenizer_files.llama3_tokenizer_json(vocabulary, merges)
-        return TokenizerJson(contents, "<|begin_of_text|>", "<|end_of_text|>")
-    except (OSError, ValueError, AttributeError, DataError) as error:
+        return TokenizerJson(contents, "<|begin_of_text|>", _llama_end(folder))
+    except (OSError, ValueError, AttributeError, TypeError, DataError) as error:
         raise ModelError(
             f"{folder.name}: the tokenizer in assets/tokenizer cannot be used ({error})."
         ) from None
+
+
+def _llama_end(folder: Path) -> str:
+    """The token that ends a text: KerasHub's own unless tokenizer.json names another."""
+    file = folder / "tokenizer.json"
+    arguments = json.loads(file.read_bytes())["config"] if file.is_file() else {}
+    return arguments.get("eos_token") or "<|end_of_text|>"
 
 
 def _not_loaded(path: Path) -> str:

@@ -1,14 +1,14 @@
-"""Safetensors checkpoints, single or sharded, read in place.
+"""Safetensors checkpoints, single or sharded, read one tensor at a time.
 
-The header is checked against the file before a tensor is touched; tensors are
-views of the mapped file, so that bfloat16 stays bfloat16 and nothing is copied
-before it is needed. Source: the format description of github.com/huggingface/safetensors.
+The header is checked against the file before a tensor is touched. Tensors are read
+rather than mapped: pages of a map stay in the process until the system wants them
+back, and merging a model should need room for one tensor. Source: the format
+description of github.com/huggingface/safetensors.
 """
 
 from __future__ import annotations
 
 import json
-import mmap
 import struct
 from dataclasses import dataclass
 from math import prod
@@ -42,24 +42,27 @@ class SafetensorsFiles:
 
     def __init__(self, folder: Path) -> None:
         self.files = _files_of(folder)
-        self._maps: list[memoryview] = []
         self._places: dict[str, _Place] = {}
         for index, path in enumerate(self.files):
-            self._maps.append(_mapped(path))
-            self._places |= _header(path, self._maps[-1], index)
+            self._places |= _header(path, index)
 
     def __contains__(self, name: str) -> bool:
         return name in self._places
+
+    @property
+    def names(self) -> list[str]:
+        """Of every tensor, in the order of the headers."""
+        return list(self._places)
 
     def shape(self, name: str) -> tuple[int, ...]:
         """The stored shape of a tensor."""
         return self._places[name].shape
 
-    def read(self, name: str) -> np.ndarray:
-        """A tensor in its stored type: a read-only view of the file.
+    def dtype(self, name: str) -> str:
+        """The stored type of a tensor, such as `bfloat16`.
 
         Raises:
-            ModelError: its type is not a float (a quantised checkpoint).
+            ModelError: it is not a float (a quantised checkpoint).
         """
         place = self._places[name]
         if place.dtype not in _DTYPES:
@@ -67,9 +70,45 @@ class SafetensorsFiles:
                 f"{self.files[place.file].name}: tensor {name} has type {place.dtype}; expected "
                 "float weights. Use the checkpoint that is not quantised."
             )
-        dtype = numpy_dtype(_DTYPES[place.dtype])
-        data = self._maps[place.file]
-        return np.frombuffer(data, dtype, prod(place.shape), place.start).reshape(place.shape)
+        return _DTYPES[place.dtype]
+
+    def read(self, name: str) -> np.ndarray:
+        """A tensor in its stored type.
+
+        Raises:
+            ModelError: its type is not a float, or the file cannot be read.
+        """
+        place = self._places[name]
+        array = np.empty(place.shape, numpy_dtype(self.dtype(name)))
+        self._read(place, {0: array.reshape(-1).view(np.uint8)})
+        return array
+
+    def sample(self, name: str, at: np.ndarray) -> np.ndarray:
+        """Some values of a tensor, by different flat positions; only these are read.
+
+        Raises:
+            ModelError: as `read`.
+        """
+        values = np.empty(len(at), numpy_dtype(self.dtype(name)))
+        parts = values.view(np.uint8).reshape(len(at), values.itemsize)
+        offsets = (int(position) * values.itemsize for position in at)
+        self._read(self._places[name], dict(zip(offsets, parts, strict=True)))
+        return values
+
+    def _read(self, place: _Place, parts: dict[int, np.ndarray]) -> None:
+        """Reads parts of a tensor, by their first byte in it, into arrays of bytes."""
+        path = self.files[place.file]
+        try:
+            with path.open("rb", buffering=0) as file:
+                for offset, part in parts.items():
+                    file.seek(place.start + offset)
+                    view, done = memoryview(part), 0
+                    while done < len(view):  # one call reads 2 GiB at the most
+                        if not (count := file.readinto(view[done:])):
+                            raise OSError(f"it ends {len(view) - done} bytes early")
+                        done += count
+        except OSError as error:
+            raise ModelError(f"{path.name}: cannot be read ({error}). Download it again.") from None
 
 
 def _files_of(folder: Path) -> list[Path]:
@@ -97,28 +136,34 @@ def _files_of(folder: Path) -> list[Path]:
     return [folder / name for name in shards]
 
 
-def _mapped(path: Path) -> memoryview:
+def _start(path: Path) -> tuple[int, bytes]:
+    """The size of a file, and its length field with as much header as that promises."""
     try:
+        size = path.stat().st_size
         with path.open("rb") as file:
-            return memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
-    except (OSError, ValueError) as error:
+            start = file.read(8)
+            if len(start) == 8:
+                start += file.read(min(struct.unpack("<Q", start)[0], _HEADER_LIMIT))
+            return size, start
+    except OSError as error:
         raise ModelError(f"{path.name}: cannot be read ({error}). Download it again.") from None
 
 
-def _header(path: Path, data: memoryview, index: int) -> dict[str, _Place]:
+def _header(path: Path, index: int) -> dict[str, _Place]:
     def wrong(what: str) -> ModelError:
         return ModelError(
             f"{path.name}: not a whole safetensors file: {what}. Download it again "
             "(a git-lfs pointer is not the file itself)."
         )
 
+    length, data = _start(path)
     if len(data) < 8:
-        raise wrong(f"it has {len(data)} bytes")
+        raise wrong(f"it has {length} bytes")
     (size,) = struct.unpack("<Q", data[:8])
-    if size > min(len(data) - 8, _HEADER_LIMIT):
-        raise wrong(f"it claims a header of {size} bytes, the file has {len(data)}")
+    if size > min(length - 8, _HEADER_LIMIT):
+        raise wrong(f"it claims a header of {size} bytes, the file has {length}")
     try:
-        header: dict[str, Any] = json.loads(bytes(data[8 : 8 + size]))
+        header: dict[str, Any] = json.loads(data[8:])
         header.pop("__metadata__", None)
         places = {}
         for name, entry in header.items():
@@ -129,7 +174,7 @@ def _header(path: Path, data: memoryview, index: int) -> dict[str, _Place]:
             places[name] = (entry["dtype"], tuple(shape), start, end)
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise wrong(f"its header cannot be read ({type(error).__name__})") from None
-    room = len(data) - 8 - size
+    room = length - 8 - size
     checked = {}
     for name, (dtype, shape, start, end) in places.items():
         if not 0 <= start <= end <= room or min(shape, default=0) < 0:

@@ -88,7 +88,7 @@ def load_base(preset: str, *, dtype: str) -> BaseModel:
     """
     if dtype not in DTYPES:
         raise ModelError(f"dtype {dtype!r}: expected one of {', '.join(DTYPES)}.")
-    opened, base_id = _open(preset)
+    opened, base_id = open_base(preset)
     if dtype == "float16" and opened.family.name == "gemma3":
         raise ModelError(
             "Gemma 3 overflows in float16 (its activations pass 65,504). Use bfloat16, or "
@@ -134,7 +134,7 @@ def load_tokenizer(preset: str) -> Tokenizer:
     Raises:
         ModelError: as `load_base`.
     """
-    return _open(preset)[0].load_tokenizer()
+    return open_base(preset)[0].load_tokenizer()
 
 
 def describe_base(preset: str) -> BaseDescription:
@@ -175,8 +175,12 @@ def describe_base(preset: str) -> BaseDescription:
     return _kaggle_description(preset, downloads.kaggle_handle(preset), None, None)
 
 
-def _open(preset: str) -> tuple[Opened, str]:
-    """The opened model and its base id."""
+def open_base(preset: str) -> tuple[Opened, str]:
+    """A base model whose weights have not been read yet, and its base id.
+
+    Raises:
+        ModelError: as `load_base`.
+    """
     if preset == EMBEDDED:
         return open_gguf(embedded.embedded_file()), EMBEDDED
     if preset.startswith(downloads.HUGGING_FACE):

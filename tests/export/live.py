@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,6 +12,7 @@ import numpy as np
 from kerasft.data.prompts import template_for
 from kerasft.data.tokens import SentencePieceTokenizer, Tokenizer, TokenizerJson
 from kerasft.models.families import FAMILIES
+from kerasft.models.tokenizer_files import LLAMA3_SPLIT
 from kerasft.recipe import LoraSettings, PromptSettings
 from tests.tiny import random_arrays, tiny_config
 
@@ -72,8 +72,10 @@ def llama_tokenizer_json() -> bytes:
     import tokenizers
     from tokenizers import decoders, models, pre_tokenizers, processors, trainers
 
-    tokenizer = tokenizers.Tokenizer(models.BPE())
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer = tokenizers.Tokenizer(models.BPE(ignore_merges=True))
+    split = pre_tokenizers.Split(tokenizers.Regex(LLAMA3_SPLIT), "isolated")
+    to_bytes = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence([split, to_bytes])
     tokenizer.decoder = decoders.ByteLevel()
     special = ["<|begin_of_text|>", "<|end_of_text|>", "<|eot_id|>", "<|pad|>"]
     special += ["<|start_header_id|>", "<|end_header_id|>"]
@@ -100,22 +102,6 @@ def tiny_tokenizer(family: str) -> Tokenizer:
     return SentencePieceTokenizer(sentencepiece_proto())
 
 
-def live_class() -> type:
-    """A `LoadedModel` whose deltas can be spoilt on their way to the export."""
-    from kerasft.engine.loaded import LoadedModel
-
-    class Live(LoadedModel):
-        spoil: Callable[[str, np.ndarray], np.ndarray | None] | None = None
-
-        def delta(self, name: str) -> np.ndarray | None:
-            delta = super().delta(name)
-            if delta is None or self.spoil is None:
-                return delta
-            return self.spoil(name, delta)
-
-    return Live
-
-
 def live_model(
     family: str,
     *,
@@ -136,6 +122,7 @@ def live_model(
         tied: of Llama 3's embeddings.
         template: of the prompt; the family's turns if None.
     """
+    from kerasft.engine.loaded import LoadedModel
     from kerasft.models.lora import attach
 
     table = FAMILIES[family]
@@ -150,7 +137,7 @@ def live_model(
     adapter = attach(causal_lm, table, settings, seed=seed)
     adapter.assign(moved(adapter.tensors(), size, seed + 1))
     turns = "llama3" if family == "llama3" else "gemma"
-    return live_class()(
+    return LoadedModel(
         causal_lm=causal_lm,
         family=table,
         config=config,

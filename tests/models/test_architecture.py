@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from kerasft.models.architecture import blocks_of, inverse_frequencies
+from kerasft.models.deltas import delta_of
 from kerasft.models.families import FAMILIES, TARGETS
 from kerasft.models.lora import attach
 from kerasft.recipe import LoraSettings
@@ -133,6 +134,7 @@ def test_a_of_the_keras_layout_is_a_matrix_a_head_before_one_b(family):
         heads = projection.outputs // b.shape[1]
         a = a.transpose(projection.a_axes).reshape(projection.inputs, heads * 2)
         found = layer.scale * a @ np.kron(np.eye(heads), b)
-        delta = layer.delta().transpose(projection.axes)
+        (spec,) = (s for s in table.tensors(config) if s.layer == 0 and s.target == target)
+        delta = delta_of(spec, lora.tensors(), settings).transpose(projection.axes)
         expected = delta.reshape(projection.outputs, projection.inputs).T
         np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4, err_msg=target)

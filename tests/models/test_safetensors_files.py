@@ -1,4 +1,4 @@
-"""Safetensors read in place: views of the file, and errors instead of crashes."""
+"""Safetensors read one tensor at a time, and errors instead of crashes."""
 
 from __future__ import annotations
 
@@ -22,8 +22,19 @@ def test_values_and_types_are_those_of_the_file(tmp_path, dtype):
     assert "a" in stored and "c" not in stored
     assert stored.shape("b") == (0, 5)
     read = stored.read("a")
-    assert read.dtype == values.dtype and not read.flags.writeable
+    assert read.dtype == values.dtype and stored.dtype("a") == values.dtype.name
     np.testing.assert_array_equal(read, values)
+    np.testing.assert_array_equal(stored.sample("a", np.array([7, 0, 14])), values.flat[[7, 0, 14]])
+    assert stored.read("b").size == 0
+
+
+def test_a_file_that_was_cut_off_since_is_refused(tmp_path):
+    save_file({"a": np.ones((64, 64), "float32")}, tmp_path / "model.safetensors")
+    stored = SafetensorsFiles(tmp_path)
+    with (tmp_path / "model.safetensors").open("r+b") as file:
+        file.truncate(1000)
+    with pytest.raises(ModelError, match="bytes early"):
+        stored.read("a")
 
 
 def test_integer_weights_are_refused(tmp_path):
