@@ -1,0 +1,110 @@
+"""Load an adapter with PEFT on its base and answer the probes; see the package's docstring.
+
+It adds `merged_difference` to the answers: the largest difference of any logit of the
+longest row after `merge_and_unload`, which is what many people do with an adapter first.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from kerasft.export.readers.answering import (
+    Asked,
+    answer_rows,
+    leave,
+    loading_of,
+    run,
+    surroundings,
+    words,
+)
+
+
+def main(folder: Path, scratch: Path) -> None:
+    """Answers every probe in the compute dtype that `asked.json` names."""
+    import transformers
+
+    asked = Asked.read(scratch)
+    tokenizer = transformers.AutoTokenizer.from_pretrained(folder, local_files_only=True)
+    generation = None
+    if (folder / "generation_config.json").is_file():
+        generation = transformers.GenerationConfig.from_pretrained(folder, local_files_only=True)
+    answer = {
+        "loading": loading_of({}),
+        "architecture": None,
+        "eos_token_ids": generation and generation.eos_token_id,
+        "continuations": [],
+        **words(tokenizer, asked),
+        **surroundings("transformers", "tokenizers", "torch", "peft"),
+    }
+    if asked.logits:
+        answer |= _answer(folder, asked, generation)
+    leave(scratch, answer)
+
+
+def _answer(folder: Path, asked: Asked, generation: Any) -> dict[str, Any]:
+    """What only the model can tell."""
+    import peft
+    import torch
+    import transformers
+
+    base, loading = transformers.AutoModelForCausalLM.from_pretrained(
+        asked.base,
+        dtype=getattr(torch, asked.compute_dtype),
+        attn_implementation="eager",
+        local_files_only=True,
+        use_safetensors=True,
+        output_loading_info=True,
+    )
+    model = peft.PeftModel.from_pretrained(base, folder)
+    if generation is not None:
+        model.generation_config = generation
+    continuations = answer_rows(model, asked)
+    missing = _without_a_partner(model, folder)
+    return {
+        "loading": {
+            kind: sorted({*names, *missing.get(kind, ())})
+            for kind, names in loading_of(loading).items()
+        },
+        "architecture": type(base).__name__,
+        "continuations": continuations,
+        "merged_difference": _merged_difference(model, asked),
+    }
+
+
+def _without_a_partner(model: Any, folder: Path) -> dict[str, set[str]]:
+    """Tensors that the adapted model has and the file has not, and the other way round.
+
+    PEFT draws the first anew and drops the second, with a warning at the most.
+    """
+    import peft
+    from safetensors import safe_open
+
+    with safe_open(folder / "adapter_model.safetensors", "np") as file:
+        stored = set(file.keys())
+    # Without the embeddings, which PEFT would ask the Hub about.
+    known = set(peft.get_peft_model_state_dict(model, save_embedding_layers=False))
+    return {"missing_keys": known - stored, "unexpected_keys": stored - known}
+
+
+def _merged_difference(model: Any, asked: Asked) -> float:
+    """The largest |merged − adapted| logit of the longest row."""
+    import torch
+
+    with np.load(asked.scratch / "rows.npz") as rows:
+        longest = max(
+            (name for name in rows.files if name.startswith("row_")),
+            key=lambda name: len(rows[name]),
+        )
+        ids = torch.from_numpy(rows[longest].astype(np.int64))[None]
+    with torch.inference_mode():
+        adapted = model(input_ids=ids, use_cache=False, logits_to_keep=1).logits
+        merged = model.merge_and_unload().eval()
+        difference = merged(input_ids=ids, use_cache=False, logits_to_keep=1).logits - adapted
+    return float(difference.abs().max())
+
+
+if __name__ == "__main__":
+    run(main)
