@@ -107,6 +107,7 @@ FORMATS: dict[str, Format] = {
             writer="kerasft.export.keras:write_keras",
             reader="kerasft.export.readers.keras",
             stored="kerasft.export.keras:stored_keras",
+            promise="kerasft.export.keras:promised_keras",
             packages=("keras_hub",),
             dtypes=_FLOATS,
             chat=False,
