@@ -1,7 +1,8 @@
-"""Load an adapter with PEFT on its base and answer the probes; see the package's docstring.
+"""Loads an adapter with PEFT on its base: `python -m kerasft.export.readers.peft`.
 
-It adds `merged_difference` to the answers: the largest difference of any logit of the
-longest row after `merge_and_unload`, which is what many people do with an adapter first.
+The base is the folder's own `base/`, else the one that is asked with. `extra` has
+`merged_difference`: the largest difference of any logit after the longest row between the
+adapter beside the weights and merged into them by `merge_and_unload`.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from kerasft.export.proof import BOUNDS
 from kerasft.export.readers.answering import (
     Asked,
     answer_rows,
@@ -23,7 +25,7 @@ from kerasft.export.readers.answering import (
 
 
 def main(folder: Path, scratch: Path) -> None:
-    """Answers every probe in the compute dtype that `asked.json` names."""
+    """Answers every probe in the compute dtype that is asked for."""
     import transformers
 
     asked = Asked.read(scratch)
@@ -50,8 +52,9 @@ def _answer(folder: Path, asked: Asked, generation: Any) -> dict[str, Any]:
     import torch
     import transformers
 
+    own = folder / "base"
     base, loading = transformers.AutoModelForCausalLM.from_pretrained(
-        asked.base,
+        own if own.is_dir() else asked.base,
         dtype=getattr(torch, asked.compute_dtype),
         attn_implementation="eager",
         local_files_only=True,
@@ -63,6 +66,8 @@ def _answer(folder: Path, asked: Asked, generation: Any) -> dict[str, Any]:
         model.generation_config = generation
     continuations = answer_rows(model, asked)
     missing = _without_a_partner(model, folder)
+    difference = _merged_difference(model, asked)
+    allowed = BOUNDS["float32"].absolute
     return {
         "loading": {
             kind: sorted({*names, *missing.get(kind, ())})
@@ -70,7 +75,12 @@ def _answer(folder: Path, asked: Asked, generation: Any) -> dict[str, Any]:
         },
         "architecture": type(base).__name__,
         "continuations": continuations,
-        "merged_difference": _merged_difference(model, asked),
+        "extra": {"merged_difference": difference},
+        "faults": [
+            f"merge_and_unload moves a logit by {difference:.3g}; at most {allowed:g} is expected"
+        ]
+        if difference > allowed
+        else [],
     }
 
 
@@ -90,7 +100,7 @@ def _without_a_partner(model: Any, folder: Path) -> dict[str, set[str]]:
 
 
 def _merged_difference(model: Any, asked: Asked) -> float:
-    """The largest |merged − adapted| logit of the longest row."""
+    """The largest |merged − adapted| logit at the end of the longest row."""
     import torch
 
     with np.load(asked.scratch / "rows.npz") as rows:
