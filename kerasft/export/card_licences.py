@@ -91,3 +91,11 @@ def _llama(version: str) -> Licence:
 
 def _letters(name: str) -> str:
     return re.sub(r"[^a-z0-9]", "", name.lower())
+
+
+def licence_by_tag(tag: str) -> Licence | None:
+    """The licence that the Hub calls by this word; None for one that no base of ours has."""
+    if tag == GEMMA.hub:
+        return GEMMA
+    found = _LLAMA_VERSION.fullmatch(tag)
+    return _llama(found[1]) if found else None

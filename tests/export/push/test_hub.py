@@ -1,0 +1,274 @@
+"""Pushing to the Hub, against a stand-in that speaks its protocol on this machine."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import re
+from typing import Any
+
+import pytest
+
+from kerasft.errors import ExportError
+from kerasft.export.push import push_folder
+from tests.export.push.folders import SENT, TOKEN, prove, verified_folder
+from tests.export.push.server import StandIn, only_this_machine, serving
+
+HERE = "hf://someone/tiny-sql"
+
+
+class Hub(StandIn):
+    """Repositories in memory; large files by their SHA-256, as Git LFS keeps them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.private: dict[str, bool] = {}
+        self.files: dict[str, dict[str, bytes]] = {}
+        self.large: dict[str, set[str]] = {}
+        self.commits: dict[str, int] = {}
+        self.stored: dict[str, bytes] = {}
+        self.refuse: str | None = None
+
+    def create(self, repository: str, *, private: bool, **files: bytes) -> None:
+        self.private[repository] = private
+        self.files[repository] = {".gitattributes": b"", **files}
+        self.large[repository], self.commits[repository] = set(), 1
+
+    def revision(self, repository: str) -> str:
+        return f"{self.commits[repository]:040d}"
+
+    def answer(self, method: str, path: str, body: bytes, login: str) -> tuple[int, Any]:
+        if login == "Bearer hf_wrong":
+            return 401, {"error": "Invalid credentials"}
+        if path == "/api/repos/create":
+            asked = json.loads(body)
+            repository = f"{asked['organization']}/{asked['name']}"
+            private = asked.get("private") or asked.get("visibility") == "private"
+            self.create(repository, private=private)
+            return 200, {"url": f"{self.address}/{repository}"}
+        if path == "/api/validate-yaml":
+            assert "license" in json.loads(body)["content"]
+            return 200, {"errors": [], "warnings": []}
+        if path.startswith("/large/"):
+            oid = path.removeprefix("/large/")
+            if oid == self.refuse:
+                return 400, {"error": "the line broke"}
+            assert hashlib.sha256(body).hexdigest() == oid
+            self.stored[oid] = body
+            return 200, {}
+        found = re.fullmatch(r"(?:/api/models)?/(\w+/[\w-]+?)(?:\.git)?(/.*)?", path)
+        repository, rest = found[1], found[2] or ""
+        if repository not in self.files:
+            return 404, {"error": "Repository not found"}
+        return self._of_repository(repository, rest, body)
+
+    def _of_repository(self, repository: str, rest: str, body: bytes) -> tuple[int, Any]:
+        files, large = self.files[repository], self.large[repository]
+        if rest == "":
+            name = {"id": repository, "sha": self.revision(repository)}
+            return 200, {**name, "private": self.private[repository], "siblings": [], "tags": []}
+        if rest.startswith("/tree/"):
+            return 200, [
+                self._entry(name, content, name in large) for name, content in files.items()
+            ]
+        if rest.startswith("/preupload/"):
+            return 200, {
+                "files": [
+                    {
+                        "path": file["path"],
+                        "uploadMode": "lfs" if file["size"] > 1000 else "regular",
+                        "shouldIgnore": False,
+                        "oid": None,
+                    }
+                    for file in json.loads(body)["files"]
+                ]
+            }
+        if rest == "/info/lfs/objects/batch":
+            return 200, {"objects": [self._object(each) for each in json.loads(body)["objects"]]}
+        assert rest == "/commit/main"
+        return self._commit(repository, [json.loads(line) for line in body.splitlines()])
+
+    def _commit(self, repository: str, lines: list[dict[str, Any]]) -> tuple[int, Any]:
+        parent = lines[0]["value"].get("parentCommit")
+        if parent not in (None, self.revision(repository)):
+            return 412, {"error": "A commit has happened since"}
+        for line in lines[1:]:
+            value = line["value"]
+            name = value["path"]
+            if line["key"] == "file":
+                self.files[repository][name] = base64.b64decode(value["content"])
+            else:
+                self.files[repository][name] = self.stored[value["oid"]]
+                self.large[repository].add(name)
+        self.commits[repository] += 1
+        url = f"{self.address}/{repository}/commit/main"
+        return 200, {"commitUrl": url, "commitOid": self.revision(repository)}
+
+    def _object(self, asked: dict[str, Any]) -> dict[str, Any]:
+        """Where a large file is to be sent; nowhere if it is there."""
+        if asked["oid"] in self.stored:
+            return asked
+        return {**asked, "actions": {"upload": {"href": f"{self.address}/large/{asked['oid']}"}}}
+
+    def _entry(self, name: str, content: bytes, large: bool) -> dict[str, Any]:
+        size = len(content)
+        git = hashlib.sha1(f"blob {size}\0".encode() + content).hexdigest()
+        entry = {"type": "file", "path": name, "size": size, "oid": git}
+        if large:
+            oid = hashlib.sha256(content).hexdigest()
+            entry |= {"oid": "0" * 40, "lfs": {"oid": oid, "size": size, "pointerSize": 130}}
+        return entry
+
+
+@pytest.fixture
+def hub(monkeypatch):
+    from huggingface_hub import constants
+
+    monkeypatch.setenv("HF_TOKEN", TOKEN)
+    monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
+    monkeypatch.setattr(constants, "HF_HUB_DISABLE_PROGRESS_BARS", True)
+    only_this_machine(monkeypatch)
+    with serving(Hub()) as server:
+        monkeypatch.setattr(constants, "ENDPOINT", server.address)
+        yield server
+
+
+@pytest.fixture
+def folder(tmp_path):
+    return verified_folder(tmp_path / "tiny-sql")
+
+
+def test_a_new_model_is_private_and_whole_in_one_commit(hub, folder, capfd):
+    pushed = push_folder(folder, HERE)
+    assert pushed.sent and pushed.private
+    assert pushed.page == f"{hub.address}/someone/tiny-sql"
+    assert hub.private == {"someone/tiny-sql": True}
+    there = hub.files["someone/tiny-sql"]
+    assert set(there) == SENT | {".gitattributes"}
+    for name in SENT:
+        assert there[name] == (folder / name).read_bytes(), name
+    assert len(hub.stored) == 2 and hub.count("POST", "/commit/") == 1
+    assert hub.logins - {""} == {f"Bearer {TOKEN}"}
+    printed = capfd.readouterr()
+    assert TOKEN not in printed.out + printed.err + repr(pushed)
+
+
+def test_public_only_when_asked(hub, folder):
+    assert not push_folder(folder, HERE, private=False).private
+    assert hub.private == {"someone/tiny-sql": False}
+
+
+def test_a_broken_push_shows_nothing_and_the_next_sends_the_rest(hub, folder):
+    second = hashlib.sha256((folder / "model-00002-of-00002.safetensors").read_bytes()).hexdigest()
+    hub.refuse = second
+    with pytest.raises(ExportError, match="run this again to send the rest") as failure:
+        push_folder(folder, HERE)
+    assert TOKEN not in str(failure.value) and hub.address not in str(failure.value)
+    assert set(hub.files["someone/tiny-sql"]) == {".gitattributes"}
+    hub.refuse, hub.requests = None, []
+    assert push_folder(folder, HERE).sent
+    uploads = [path for method, path in hub.requests if method == "PUT"]
+    assert uploads == [f"/large/{second}"]
+    assert set(hub.files["someone/tiny-sql"]) >= SENT
+
+
+def test_what_is_there_already_is_not_sent_again(hub, folder):
+    push_folder(folder, HERE)
+    hub.requests = []
+    again = push_folder(folder, HERE)
+    assert not again.sent and again.plan.to_send == 0
+    assert all(method == "GET" for method, _ in hub.requests)
+    (folder / "README.md").write_text('---\nlicense: "gemma"\n---\nmore')
+    third = push_folder(folder, HERE, overwrite=True)
+    assert third.plan.named("changed") == ["README.md"]
+    assert hub.files["someone/tiny-sql"]["README.md"].endswith(b"more")
+    assert hub.count("PUT", "/large/") == 0
+
+
+def test_what_differs_is_not_overwritten_without_consent(hub, folder):
+    theirs = {"config.json": b"theirs", "old.bin": b"old", "LICENSE": b"mit"}
+    hub.create("someone/tiny-sql", private=True, **theirs)
+    with pytest.raises(ExportError, match=r"replaces config\.json and leaves old\.bin beside"):
+        push_folder(folder, HERE)
+    with pytest.raises(ExportError, match="--yes"):
+        push_folder(folder, HERE, consent=lambda plan: False)
+    assert hub.count("POST", "") == 0
+    left = (".gitattributes", "LICENSE", "old.bin")
+    assert push_folder(folder, HERE, consent=lambda plan: plan.left == left).sent
+    there = hub.files["someone/tiny-sql"]
+    assert there["old.bin"] == b"old" and there["LICENSE"] == b"mit"
+    assert there["config.json"] == (folder / "config.json").read_bytes()
+
+
+def test_nothing_goes_to_a_public_model_unless_asked(hub, folder):
+    hub.create("someone/tiny-sql", private=False)
+    with pytest.raises(ExportError, match="public"):
+        push_folder(folder, HERE)
+    assert hub.count("POST", "") == 0
+    assert push_folder(folder, HERE, private=False).sent
+
+
+def test_a_commit_that_came_between_is_not_overwritten(hub, folder, monkeypatch):
+    hub.create("someone/tiny-sql", private=True)
+
+    def meanwhile(plan):
+        hub.commits["someone/tiny-sql"] += 1
+        return True
+
+    hub.files["someone/tiny-sql"]["config.json"] = b"theirs"
+    with pytest.raises(ExportError, match="has changed since it was looked at"):
+        push_folder(folder, HERE, consent=meanwhile)
+    assert hub.files["someone/tiny-sql"]["config.json"] == b"theirs"
+
+
+def test_a_dry_run_tells_states_and_sends_nothing(hub, folder, monkeypatch):
+    same = (folder / "NOTICE").read_bytes()
+    hub.create("someone/tiny-sql", private=True, NOTICE=same, **{"config.json": b"theirs"})
+    looked = push_folder(folder, HERE, dry_run=True)
+    assert {file.name: file.state for file in looked.plan.files} == {
+        name: {"NOTICE": "same", "config.json": "changed"}.get(name, "new") for name in SENT
+    }
+    assert not looked.sent and looked.page == ""
+    assert all(method == "GET" for method, _ in hub.requests)
+    monkeypatch.delenv("HF_TOKEN")
+    monkeypatch.setattr("huggingface_hub.get_token", lambda: None)
+    stranger = push_folder(folder, "hf://someone/other", dry_run=True)
+    assert any("Nobody is logged in" in note for note in stranger.notes)
+
+
+def test_without_a_login_it_says_how_to_log_in(hub, folder, monkeypatch):
+    monkeypatch.setattr("huggingface_hub.get_token", lambda: None)
+    with pytest.raises(ExportError, match="hf auth login"):
+        push_folder(folder, HERE)
+    assert hub.requests == []
+
+
+def test_a_token_that_the_hub_does_not_know_is_told(hub, folder, monkeypatch):
+    monkeypatch.setenv("HF_TOKEN", "hf_wrong")
+    with pytest.raises(ExportError, match=r"does not know your token.*hf auth login"):
+        push_folder(folder, HERE)
+
+
+def test_only_what_was_verified_is_pushed(hub, folder):
+    (folder / "config.json").write_text("{}")
+    with pytest.raises(ExportError, match="is not what was verified") as failure:
+        push_folder(folder, HERE)
+    assert "config.json has changed since the verification" in str(failure.value)
+    assert "--verify" in str(failure.value)
+    prove(folder, "failed")
+    with pytest.raises(ExportError, match="'failed', not 'passed'"):
+        push_folder(folder, HERE)
+    (folder / "verification.json").unlink()
+    with pytest.raises(ExportError, match=r"has no verification\.json"):
+        push_folder(folder, HERE)
+    assert hub.requests == []
+
+
+def test_a_public_llama_is_called_llama(hub, tmp_path):
+    folder = verified_folder(tmp_path / "llama", licence="llama3.1")
+    with pytest.raises(ExportError, match="begins with 'Llama'"):
+        push_folder(folder, HERE, private=False)
+    hidden = push_folder(folder, HERE)
+    assert any("its name must begin with 'Llama'" in note for note in hidden.notes)
+    assert push_folder(folder, "hf://someone/Llama-sql", private=False).sent
