@@ -31,6 +31,10 @@ if TYPE_CHECKING:
     from kerasft.recipe import LoraSettings
 
 
+_EFFECT = 4
+"""Mean logit difference of a shared rank at most, in parts of the training that it leaves out."""
+
+
 class StoredPeft:
     """The base with the adapter of a folder on it, ours or one made elsewhere.
 
@@ -160,7 +164,9 @@ def promised_peft(folder: Path, weights: WeightsView) -> Promise:
     A shared rank is measured against the trained deltas, element by element and apart
     from the singular values that it was cut by. To first order the logits move with the
     weights, so that a part e of the change that is lost moves them by about e of what
-    training did; the bound is twice that, and never more than all of it.
+    training did. Measured on tiny models of the four families with random adapters it is
+    0.6 to 1.3 e for small changes and up to 2.6 e for very large ones; the bound is 4 e,
+    and never more than all of what training did.
 
     Raises:
         AdapterError: a file is missing or damaged, or it is not a plain LoRA.
@@ -181,7 +187,7 @@ def promised_peft(folder: Path, weights: WeightsView) -> Promise:
         absolute=np.inf,
         mean=np.inf,
         top1=0.0,
-        effect=min(1.0, 2 * error),
+        effect=min(1.0, _EFFECT * error),
         reason=f"a shared rank of {share_rank} leaves out {error:.2%} of what training changed",
     )
     return Promise(
