@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from kerasft.export.peft_layout import VLLM_RANKS, vllm_rank
+
 if TYPE_CHECKING:
     from kerasft.export.card_facts import Facts
 
@@ -42,24 +44,35 @@ def use_hf(facts: Facts) -> str:
 
 def use_peft(facts: Facts) -> str:
     """PEFT on the base, then vLLM."""
-    name, base = facts.title, facts.base_model or facts.base_id
-    config = facts.adapter_config
-    rank = max([config["r"], *config.get("rank_pattern", {}).values()]) if config else None
-    bound = f" --max-lora-rank {rank}" if rank else ""
-    return _lines(
+    name = facts.title
+    own = "base/config.json" in facts.written["files"]
+    base = f"{name}/base" if own else facts.base_model or facts.base_id
+    origin = "the very base, beside the adapter" if own else "what the adapter was trained on"
+    lines = [
         "```python",
         "from peft import PeftModel",
-        "from transformers import AutoModelForCausalLM, AutoTokenizer",
+        "from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig",
         "",
-        f'base = "{base}"  # the model that the adapter was trained on',
+        f'base = "{base}"  # {origin}',
         f'folder = "{name}"  # this folder, or its name on the Hub',
         "tokenizer = AutoTokenizer.from_pretrained(folder)",
         "model = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(base), folder)",
+        "model.generation_config = GenerationConfig.from_pretrained(folder)  # its stop tokens",
         *_generation(),
         "```\n",
+    ]
+    config = facts.adapter_config or {}
+    ranks = [config.get("r", 1), *(config.get("rank_pattern") or {}).values()]
+    bound = vllm_rank(max(ranks))
+    if bound is None:
+        lines.append(f"vLLM does not load it: its largest rank is {VLLM_RANKS[-1]}.\n")
+        return _lines(*lines)
+    return _lines(
+        *lines,
         _UNPROVED,
         "```bash",
-        f"vllm serve {base} --enable-lora{bound} --lora-modules {name}=./{name}  # vLLM",
+        f"vllm serve {base} --enable-lora --max-lora-rank {bound} \\",
+        f"  --lora-modules {name}=./{name} --generation-config ./{name}  # vLLM",
         "```\n",
     )
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from kerasft.errors import ExportError, collected
-from kerasft.export.card_facts import HUB_BASES, hub_base, public_name
+from kerasft.export.card_facts import hub_base, is_dequantised, public_name
 from kerasft.export.hf import tokenizer_and_generation, write_hf
 from kerasft.export.peft_layout import VLLM_RANKS, Loss, factors_of, overall, vllm_rank
 from kerasft.export.safetensors_writer import Slot, numpy_dtype, write_file
@@ -176,7 +176,7 @@ def _description(
             "base_id": public_name(weights.base_id),
             "fingerprint": weights.fingerprint,
             "dtype": weights.base_dtype,
-            "dequantised": _is_dequantised(weights),
+            "dequantised": is_dequantised(weights.preset),
         },
         "trained": {
             "layout": settings.layout,
@@ -229,15 +229,10 @@ def _notes(
         else f"vLLM takes ranks up to {VLLM_RANKS[-1]}, this adapter has {largest}; --share-rank "
         "gives a lower one."
     )
-    if _is_dequantised(weights):
+    if is_dequantised(weights.preset):
         where = f"{BASE}/ holds it" if with_base else "--with-base writes it beside the adapter"
         notes.append(
             "The base was dequantised from a quantised copy of the publisher's weights: on the "
             f"publisher's own model the answers differ. {where}."
         )
     return notes
-
-
-def _is_dequantised(weights: WeightsView) -> bool:
-    """Whether the base was read from quantised weights, and so is not the publisher's."""
-    return weights.preset in HUB_BASES or weights.preset.endswith(".gguf")

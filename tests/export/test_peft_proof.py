@@ -167,37 +167,49 @@ def test_a_folder_that_holds_no_adapter_is_refused(tmp_path):
         stored_peft(tmp_path, weights)
 
 
+@pytest.fixture(scope="module")
+def model() -> Any:
+    """One for several tests, as each compiles anew on JAX."""
+    return live_model("gemma2")
+
+
 @pytest.mark.keras
-@pytest.mark.parametrize(
-    ("family", "layout", "dtype"),
-    [
-        ("gemma", "keras", "float32"),
-        ("gemma2", "keras", "bfloat16"),
-        ("llama3", "peft", "float32"),
-    ],
-)
-def test_peft_gives_the_live_logits(tmp_path, family, layout, dtype, backend):
-    model = live_model(family, layout=layout)
-    # Its own base is taken where there is one, the proof's otherwise.
-    write_peft(model, tmp_path, dtype=dtype, with_base=family == "gemma2")
+def test_peft_gives_the_live_logits(tmp_path, model, backend):
+    write_peft(model, tmp_path, dtype="float32")
     verification = verify_folder(
         model, tmp_path, live=lambda: model, backend=backend, ask=answer_here
     )
     assert verification.faults == []
     assert (verification.format, verification.method) == ("peft", "logits and tensors")
     comparison = verification.comparison
-    if dtype == "float32":
-        assert comparison.largest_difference < 1e-4
-        assert comparison.recovered == pytest.approx(1, abs=1e-4)
+    assert comparison.largest_difference < 1e-4
+    assert comparison.recovered == pytest.approx(1, abs=1e-4)
     assert comparison.mean_distance_from_base > 0.1
     assert verification.extra["merged_difference"] < 1e-4
     assert verification.tokenizer == {"texts": 12, "equal": 12}
 
 
 @pytest.mark.keras
-@pytest.mark.parametrize("share_rank", [1, 3])
-def test_what_a_shared_rank_costs_is_bounded(tmp_path, share_rank, backend):
-    model = live_model("llama3")
+def test_a_bfloat16_adapter_gives_the_live_logits_on_the_base_beside_it(tmp_path, backend):
+    model = live_model("llama3", layout="peft", base_dtype="bfloat16")
+    write_peft(model, tmp_path, dtype="bfloat16", with_base=True)
+
+    def without_the_proofs_own(form: Format, folder: Path, scratch: Path) -> None:
+        path = scratch / "asked.json"
+        path.write_text(json.dumps(json.loads(path.read_text()) | {"base": None}))
+        answer_here(form, folder, scratch)
+
+    verification = verify_folder(
+        model, tmp_path, live=lambda: model, backend=backend, ask=without_the_proofs_own
+    )
+    assert verification.faults == []
+    assert verification.bound_dtype == verification.weight_dtype == "bfloat16"
+    assert verification.comparison.largest_difference > 1e-4
+
+
+@pytest.mark.keras
+@pytest.mark.parametrize("share_rank", [1, 4])
+def test_what_a_shared_rank_costs_is_bounded(tmp_path, model, share_rank, backend):
     write_peft(model, tmp_path, dtype="float32", share_rank=share_rank)
     verification = verify_folder(
         model, tmp_path, live=lambda: model, backend=backend, ask=answer_here
@@ -206,7 +218,7 @@ def test_what_a_shared_rank_costs_is_bounded(tmp_path, share_rank, backend):
     lost = comparison.mean_difference / comparison.mean_training_effect
     assert f"One rank of {share_rank}" in verification.note
     assert verification.tensors.wrong_tensors == 0
-    if share_rank == 1:  # of four heads with two ranks each
+    if share_rank == 1:  # of eight that the four heads' query has
         assert bound.effect == 1
         assert len(verification.faults) == 1
         assert "no nearer to the trained model" in verification.faults[0]

@@ -1,0 +1,43 @@
+"""What a PEFT adapter's card says on loading it."""
+
+from __future__ import annotations
+
+import json
+from types import SimpleNamespace
+
+import pytest
+
+from kerasft.export.card_use import use_peft
+from kerasft.export.peft import write_peft
+from tests.export.arrays import ArrayWeights
+
+
+def said(folder, weights, **options):
+    written = write_peft(weights, folder, dtype="float32", **options)
+    return use_peft(
+        SimpleNamespace(
+            title="my-adapter",
+            base_model="org/name",
+            base_id="name",
+            written={"files": written.files},
+            adapter_config=json.loads((folder / "adapter_config.json").read_text()),
+        )
+    )
+
+
+def test_the_rank_that_vllm_must_keep_room_for_is_stated(tmp_path):
+    text = said(tmp_path, ArrayWeights("llama3", rank=5))  # 20 for the query's four heads
+    assert 'base = "org/name"' in text and "GenerationConfig.from_pretrained(folder)" in text
+    assert "vllm serve org/name --enable-lora --max-lora-rank 32" in text
+
+
+def test_the_base_beside_the_adapter_is_the_one_to_load(tmp_path):
+    text = said(tmp_path, ArrayWeights("gemma"), with_base=True)
+    assert 'base = "my-adapter/base"' in text and "vllm serve my-adapter/base" in text
+
+
+@pytest.mark.parametrize(("rank", "loads"), [(512, True), (513, False)])
+def test_a_rank_above_vllms_is_told(tmp_path, rank, loads):
+    text = said(tmp_path, ArrayWeights("gemma"), share_rank=rank)
+    assert ("vllm serve" in text) == loads
+    assert ("its largest rank is 512" in text) != loads
