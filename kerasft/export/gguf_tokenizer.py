@@ -76,7 +76,7 @@ def _sentencepiece(proto: bytes, special: Mapping[str, int]) -> dict[str, Any]:
             text = text.replace(_SPACE, " ")
         tokens.append(text)
         types.append(kind)
-        scores.append(_NEVER if kind in (CONTROL, UNKNOWN) else piece.score)
+        scores.append(piece.score if kind in (NORMAL, BYTE) else _NEVER)
     return {
         "model": "llama",
         "pre": "default",
