@@ -119,7 +119,7 @@ def gather(
         format=verification.format,
         family=weights.family.name,
         base_model=base_model,
-        dequantised=weights.preset in HUB_BASES or weights.preset.endswith(".gguf"),
+        dequantised=is_dequantised(weights.preset),
         base_id=base_id,
         fingerprint=weights.fingerprint,
         base_dtype=weights.base_dtype,
@@ -176,6 +176,11 @@ def publishable(text: str, run: Path) -> str:
                 text = text.replace(f"{spelling}/", "").replace(f"{spelling}\\", "")
                 text = text.replace(str(spelling), "…")
     return masked(text)
+
+
+def is_dequantised(preset: str) -> bool:
+    """Whether a base was read from quantised weights, and so is not its publisher's model."""
+    return preset in HUB_BASES or preset.endswith(".gguf")
 
 
 def hub_base(preset: str) -> str | None:

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from kerasft.export.card_facts import DATA_SETS, Facts
-from kerasft.export.card_proof import proof_rows
 from kerasft.export.card_scores import compared, scores, sides
 from kerasft.export.card_use import USE
+from kerasft.export.proof_table import proof_rows
 
 UNKNOWN_LICENCE = "licence not known to kerasft; state it before you publish the model"
 
@@ -29,7 +29,7 @@ def head(facts: Facts) -> str:
         f"({facts.record.get('backend', '?')} backend) and {FORMS[facts.format]}: "
         f"{facts.written['parameters']:,} parameters in {facts.written['dtype']}.\n",
     ]
-    if facts.dequantised:
+    if facts.dequantised and facts.format != "peft":  # an adapter's own notes say it
         parts.append(
             "The base was read from a quantised copy of the publisher's weights and dequantised "
             f"to {facts.base_dtype}: it is not the publisher's own model, and the fingerprint "
@@ -119,11 +119,13 @@ def evaluation(facts: Facts) -> str:
 def verification(facts: Facts) -> str:
     """What the proof compared, by which method, and how near the two are."""
     proof = facts.verification
-    if proof["status"] == "not_verified":
-        return f"## Verification\n\nNot verified. {proof['note']}\n"
-    note = f"\n{proof['note']}\n" if proof["note"] else ""
+    rows = proof_rows(proof)
+    if proof["status"] == "passed":
+        note = f"\n{proof['note']}\n" if proof["note"] else ""
+    else:
+        note = f"\nNot verified in full. {proof['note']}\n"
     return (
-        f"## Verification\n\n{table(('', ''), given(proof_rows(proof)))}{note}"
+        f"## Verification\n\n{table(('', 'measured', 'expected'), rows)}{note}"
         "\nSee `verification.json`; `kerasft export RUN --verify DIR` makes it again.\n"
     )
 
@@ -145,11 +147,6 @@ def limits(facts: Facts) -> str:
         )
     if facts.family == "gemma3":
         parts.append("Gemma 3 overflows in float16: load it in bfloat16 or float32.")
-    if facts.dequantised and facts.format == "peft":
-        parts.append(
-            "On the publisher's own weights the adapter gives slightly other answers than those "
-            "that were verified, as it was trained on dequantised ones."
-        )
     return "## Limits\n\n" + "".join(f"- {part}\n" for part in parts)
 
 

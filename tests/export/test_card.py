@@ -185,12 +185,12 @@ def test_the_numbers_are_those_of_the_run_and_the_proof(facts):
         "| tuned / valid_sql | 80.0% | 67.0% to 88.8% | 50 |",
         "| tuned / rouge_l | 0.625 |",
         "On gretelai/synthetic_text_to_sql, rows held back; greedy decoding.",
-        "| mean logit difference | 0.125 |",
-        "| part of the training that is in the export | 112.50% |",
-        "| greedy continuations that are equal | 2 of 3 |",
-        "| method | logits and tensors |",
-        "| tensors held against base + delta | 236, 126 of them adapted; 268,098,176 values |",
-        "| 50% (blocks.3.up) |",
+        "| mean logit difference | 0.125 | ≤ 0.01 |",
+        "| part of the training that is in the answers | 112.50% | 100% |",
+        "| equal greedy continuations | 2 of 3 |",
+        "| compared | logits and tensors |",
+        "| 236 of 236 (126 adapted, 268,098,176 values) | all |",
+        "| 50% (blocks.3.up) | ≤ 100% |",
         "Apache-2.0",
         "https://ai.google.dev/gemma/terms",
         "{question}",
@@ -211,15 +211,22 @@ def test_a_proof_by_tensors_alone_says_so(facts):
     note = "No forward pass was made: it needs 64 GB and 24 GB are free."
     alone = dataclasses.replace(facts, verification=BY_TENSORS | {"note": note})
     text = card(alone)
-    assert "| method | tensors |" in text and note in text
-    assert "| texts with equal token ids | 12 of 12 |" in text
+    assert "| compared | tensors |" in text and note in text
+    assert "| texts with equal token ids | 12 of 12 | all |" in text
     assert "logit difference" not in text and "greedy continuations" not in text
 
 
 def test_without_a_proof_the_card_says_so(facts):
-    unproven = {"status": "not_verified", "note": "transformers is not installed."}
+    unproven = BY_TENSORS | {"status": "not_verified", "note": "peft is not installed."}
     text = card(dataclasses.replace(facts, verification=unproven))
-    assert "Not verified. transformers is not installed." in text
+    assert "Not verified in full. peft is not installed." in text
+
+
+def test_what_other_programs_made_of_it_is_in_the_card(facts):
+    extra = {"runs_in": {"llama_cpp": "0.3.16", "equal": 3, "of": 3}, "merged_difference": 2e-5}
+    text = card(dataclasses.replace(facts, verification=BY_TENSORS | {"extra": extra}))
+    assert "llama.cpp (llama-cpp-python 0.3.16) | 3 of 3 |" in text
+    assert "| largest logit difference after merging in PEFT | 2e-05 | ≤ 0.001 |" in text
 
 
 def test_a_run_that_was_not_scored_says_so(facts):
