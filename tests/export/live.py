@@ -1,17 +1,24 @@
-"""A live model for the export's tests: tiny, random, with a LoRA adapter that moved."""
+"""Trained weights for the export's tests, tiny and random: in memory, live, and as a run."""
 
 from __future__ import annotations
 
+import importlib
 import io
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from kerasft.data.prompts import template_for
+from kerasft.data.prompts import Template, template_for
 from kerasft.data.tokens import SentencePieceTokenizer, Tokenizer, TokenizerJson
-from kerasft.models.families import FAMILIES
+from kerasft.export.formats import Format
+from kerasft.models.deltas import adapter_shapes, delta_of
+from kerasft.models.families import FAMILIES, Family, TensorSpec
+from kerasft.models.gguf import numpy_dtype
 from kerasft.models.tokenizer_files import LLAMA3_SPLIT
 from kerasft.recipe import LoraSettings, PromptSettings
 from tests.tiny import random_arrays, tiny_config
@@ -102,98 +109,166 @@ def tiny_tokenizer(family: str) -> Tokenizer:
     return SentencePieceTokenizer(sentencepiece_proto())
 
 
-def live_model(
+@dataclass(frozen=True)
+class TinyWeights:
+    """Trained weights in memory: a `WeightsView` that needs no Keras."""
+
+    family: Family
+    config: dict[str, Any]
+    arrays: dict[str, np.ndarray]
+    tensors: dict[str, np.ndarray]
+    lora_settings: LoraSettings
+    tokenizer: Tokenizer
+    template: Template
+    base_dtype: str
+    base_id: str
+    preset: str
+    fingerprint: str = "0" * 64
+
+    def base_array(self, spec: TensorSpec) -> np.ndarray:
+        return self.arrays[spec.name].astype(numpy_dtype(self.base_dtype))
+
+    def adapter_tensors(self) -> dict[str, np.ndarray]:
+        return dict(self.tensors)
+
+    def delta(self, name: str) -> np.ndarray | None:
+        (spec,) = (spec for spec in self.family.tensors(self.config) if spec.name == name)
+        return delta_of(spec, self.tensors, self.lora_settings)
+
+
+def tiny_weights(
     family: str,
     *,
     layout: str = "keras",
-    dtype: str = "float32",
+    rank: int = 2,
+    alpha: float | None = 4,
+    targets: Sequence[str] | None = None,
     base_dtype: str = "float32",
     size: float = 0.3,
     tied: bool | None = None,
     seed: int = 0,
     template: str | None = None,
-) -> LoadedModel:
-    """A tiny random model with an adapter on all linear layers.
+    preset: str | None = None,
+    **backbone: Any,
+) -> TinyWeights:
+    """A tiny random base with an adapter.
 
     Args:
-        dtype: in which it computes.
+        layout, rank, alpha: of the adapter.
+        targets: layers that have one; all linear layers if None.
         base_dtype: to which the base's weights are rounded.
         size: of the entries of B; 0 leaves the adapter without effect.
         tied: of Llama 3's embeddings.
         template: of the prompt; the family's turns if None.
+        preset: by which the base would be opened; a folder of somebody's if None.
+        backbone: arguments of the backbone in place of the tiny config's.
+    """
+    table = FAMILIES[family]
+    config = tiny_config(family) | {"vocabulary_size": VOCABULARY} | backbone
+    if tied is not None:
+        config["tie_word_embeddings"] = tied
+    settings = LoraSettings(
+        layout=layout, rank=rank, alpha=alpha, target_layers=list(targets or table.targets)
+    )
+    turns = "llama3" if family == "llama3" else "gemma"
+    return TinyWeights(
+        family=table,
+        config=config,
+        arrays=random_arrays(family, config, seed),
+        tensors=random_adapter(table.tensors(config), settings, size, seed + 1),
+        lora_settings=settings,
+        tokenizer=tiny_tokenizer(family),
+        template=template_for(PromptSettings(template=template or turns), "text_to_sql"),
+        base_dtype=base_dtype,
+        base_id=f"tiny-{family}",
+        preset=preset or f"/home/someone/tiny-{family}",
+    )
+
+
+def random_adapter(
+    specs: Sequence[TensorSpec], settings: LoraSettings, size: float, seed: int
+) -> dict[str, np.ndarray]:
+    """A and B of every target: A as it is drawn before training, B random of a size."""
+    random = np.random.default_rng(seed)
+    tensors = {}
+    for spec in specs:
+        if spec.target not in settings.target_layers:
+            continue
+        a, b = adapter_shapes(spec, settings)
+        limit = math.sqrt((6 if settings.layout == "keras" else 1) / math.prod(a[:-1]))
+        path = spec.name.removesuffix("/kernel")
+        tensors[f"{path}/a"] = random.uniform(-limit, limit, a).astype(np.float32)
+        tensors[f"{path}/b"] = (size * random.standard_normal(b)).astype(np.float32)
+    return tensors
+
+
+def live_model(family: str, *, dtype: str = "float32", **options: Any) -> LoadedModel:
+    """The live model of `tiny_weights`.
+
+    Args:
+        family: its name.
+        dtype: in which it computes.
+        options: of `tiny_weights`.
     """
     from kerasft.engine.loaded import LoadedModel
     from kerasft.models.lora import attach
+    from kerasft.models.weights import fill
 
-    table = FAMILIES[family]
-    config = tiny_config(family) | {"vocabulary_size": VOCABULARY}
-    if tied is not None:
-        config["tie_word_embeddings"] = tied
-    causal_lm = table.build(config, dtype)
-    arrays = random_arrays(family, config, seed)
-    for spec in table.tensors(config):
-        spec.variable(causal_lm.backbone).assign(_rounded(arrays[spec.name], base_dtype))
-    settings = LoraSettings(layout=layout, rank=2, alpha=4, target_layers=list(table.targets))
-    adapter = attach(causal_lm, table, settings, seed=seed)
-    adapter.assign(moved(adapter.tensors(), size, seed + 1))
-    turns = "llama3" if family == "llama3" else "gemma"
+    weights = tiny_weights(family, **options)
+    causal_lm = weights.family.build(weights.config, dtype)
+    specs = weights.family.tensors(weights.config)
+    fill(causal_lm.backbone, specs, lambda spec: weights.base_array(spec).astype(np.float32))
+    lora = attach(causal_lm, weights.family, weights.lora_settings, seed=0)
+    lora.assign(weights.tensors)
     return LoadedModel(
         causal_lm=causal_lm,
-        family=table,
-        config=config,
-        tokenizer=tiny_tokenizer(family),
-        template=template_for(PromptSettings(template=template or turns), "text_to_sql"),
-        lora=adapter,
+        family=weights.family,
+        config=weights.config,
+        tokenizer=weights.tokenizer,
+        template=weights.template,
+        lora=lora,
         adapter=None,
-        base_dtype=base_dtype,
-        base_id=f"tiny-{family}",
-        fingerprint="0" * 64,
-        preset=f"/home/someone/tiny-{family}",
+        base_dtype=weights.base_dtype,
+        base_id=weights.base_id,
+        fingerprint=weights.fingerprint,
+        preset=weights.preset,
         task="text_to_sql",
     )
 
 
-def _rounded(array: np.ndarray, dtype: str) -> np.ndarray:
-    from kerasft.export.safetensors_writer import numpy_dtype
+def ask_here(form: Format, folder: Path, scratch: Path) -> str | None:
+    """A format's reader in this process: a fresh one takes seconds to import its libraries."""
+    try:
+        importlib.import_module(form.reader).main(folder, scratch)
+    except Exception as error:  # a program would end with it
+        return f"{type(error).__name__}: {error}"
+    return None
 
-    return array.astype(numpy_dtype(dtype)).astype(np.float32)
 
-
-def make_run(path: Path, preset: str, *, dtype: str, size: float = 0.3) -> Path:
-    """A finished run's folder over a real preset, with an adapter of random B."""
+def make_run(
+    path: Path, preset: str, *, dtype: str, size: float = 0.3, layout: str = "keras"
+) -> Path:
+    """A finished run's folder over a real preset, with a random adapter; needs no Keras."""
     from kerasft.models import adapter as adapters
-    from kerasft.models.lora import attach
-    from kerasft.models.sources import load_base
+    from kerasft.models.sources import open_base
     from kerasft.recipe import load
     from kerasft.runs import RunFolder
 
-    recipe = load("sql", {"model.preset": preset, "lora.rank": 2, "data.source": f"{path}.jsonl"})
+    settings = {"lora.rank": 2, "lora.layout": layout, "data.source": f"{path}.jsonl"}
+    recipe = load("sql", {"model.preset": preset, **settings})
     run = RunFolder.create(path, recipe, "sql")
     template = template_for(recipe.prompt, recipe.task)
-    base = load_base(preset, dtype=dtype)
-    lora = attach(base.causal_lm, base.family, recipe.lora, seed=0)
-    lora.assign(moved(lora.tensors(), size, seed=1))
+    opened, base_id = open_base(preset)
     info = adapters.AdapterInfo(
         preset=preset,
-        base_id=base.base_id,
-        fingerprint=base.fingerprint,
-        family=base.family.name,
+        base_id=base_id,
+        fingerprint=opened.fingerprint(dtype),
+        family=opened.family.name,
         dtype=dtype,
         task=recipe.task,
         template=template.to_dict(),
         lora=recipe.lora,
     )
-    adapters.save(run.adapter, lora.tensors(), info)
+    adapters.save(run.adapter, random_adapter(opened.specs, recipe.lora, size, seed=1), info)
     run.end("finished", steps=3, first_loss=4.25, last_loss=1.5, device={"name": "a test"})
     return path
-
-
-def moved(tensors: dict[str, np.ndarray], size: float, seed: int) -> dict[str, np.ndarray]:
-    """An adapter's tensors with random entries in place of the zeros that B starts with."""
-    random = np.random.default_rng(seed)
-    return {
-        name: array
-        if array.any()
-        else (size * random.standard_normal(array.shape)).astype(np.float32)
-        for name, array in tensors.items()
-    }

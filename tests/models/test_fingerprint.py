@@ -11,7 +11,14 @@ import pytest
 from safetensors.numpy import save_file
 
 from kerasft.models.families import FAMILIES
-from kerasft.models.fingerprint import array_reader, fingerprint, keras_reader, positions
+from kerasft.models.fingerprint import (
+    array_reader,
+    fingerprint,
+    gguf_positions,
+    hf_positions,
+    keras_reader,
+    positions,
+)
 from kerasft.models.gguf import GgufFile
 from kerasft.models.safetensors_files import SafetensorsFiles
 from tests.models.conftest import hf_state
@@ -47,6 +54,46 @@ def test_hugging_face_and_gguf_copies_agree(tmp_path):
     write_gemma3(tmp_path / "tiny.gguf", config)
     file = GgufFile(tmp_path / "tiny.gguf")
     assert fingerprint(specs, array_reader(lambda s: s.from_gguf(file.read(s.gguf)))) == expected
+
+
+@pytest.mark.parametrize("kind", ["F32", "Q8_0"])
+@pytest.mark.parametrize("name", FAMILIES)
+def test_sampled_values_are_those_of_the_whole_tensor_in_every_layout(tmp_path, name, kind):
+    """The file of a base is read at 64 places a tensor, not whole."""
+    config = tiny_config(name)
+    arrays = random_arrays(name, config)
+    ggml = gguf.GGMLQuantizationType[kind]
+    writer = gguf.GGUFWriter(tmp_path / "tiny.gguf", "any")
+    whole, flat = {}, {}
+    for spec in FAMILIES[name].tensors(config):
+        blocks = ggml if spec.hf_shape[-1] % 32 == 0 else gguf.GGMLQuantizationType.F32
+        stored = np.ascontiguousarray(spec.to_gguf(arrays[spec.name]), np.float32)
+        packed = gguf.quants.quantize(stored, blocks)
+        writer.add_tensor(spec.name, packed, raw_dtype=blocks)
+        whole[spec.name] = spec.from_gguf(gguf.quants.dequantize(packed, blocks))
+        flat[spec.name] = spec.to_hf(arrays[spec.name]).reshape(-1)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    file = GgufFile(tmp_path / "tiny.gguf")
+    for spec in FAMILIES[name].tensors(config):
+        at = positions(spec)
+        found = file.sample(spec.name, gguf_positions(spec, at)) - np.float32(spec.gguf_offset)
+        np.testing.assert_array_equal(found, whole[spec.name].reshape(-1)[at], err_msg=spec.name)
+        found = flat[spec.name][hf_positions(spec, at)]
+        np.testing.assert_array_equal(found, arrays[spec.name].reshape(-1)[at], err_msg=spec.name)
+
+
+@pytest.mark.keras
+def test_a_base_has_one_fingerprint_from_its_files_and_in_memory(tiny_gemma3, tmp_path):
+    from kerasft.models.sources import load_base, open_base
+
+    write_gemma3(tmp_path / "tiny.gguf", gemma3_config())
+    for preset in (str(tiny_gemma3), str(tmp_path / "tiny.gguf")):
+        for dtype in ("float32", "bfloat16"):
+            opened, _ = open_base(preset)
+            assert opened.fingerprint(dtype) == load_base(preset, dtype=dtype).fingerprint
 
 
 def test_a_quantised_copy_is_another_base():
