@@ -38,6 +38,7 @@ class LoadedModel:
         base_dtype: type that the base's weights are rounded to here.
         base_id, fingerprint, preset: which base it is.
         task: of the rows that it was trained on.
+        wrapped: whether the base's checkpoint holds the text model inside another one.
     """
 
     causal_lm: keras.Model
@@ -52,6 +53,7 @@ class LoadedModel:
     fingerprint: str
     preset: str
     task: str
+    wrapped: bool = False
 
     def __post_init__(self) -> None:
         self.decoder = Decoder(self.causal_lm, self.family, self.lora)

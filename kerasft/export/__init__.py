@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 from kerasft.errors import ExportError
 from kerasft.export.formats import FORMATS, Format, format_of
+from kerasft.export.push import push_folder
 
 if TYPE_CHECKING:
     from kerasft.export.trained import TrainedWeights
     from kerasft.export.verify import Verification
     from kerasft.export.written import Written
 
-__all__ = ["FORMATS", "Exported", "Format", "export_run", "format_of", "verify_run"]
+__all__ = ["FORMATS", "Exported", "Format", "export_run", "format_of", "push_folder", "verify_run"]
 
 
 @dataclass(frozen=True)
@@ -55,7 +56,7 @@ def export_run(
             trained on.
         backend: that computes the live model's answers; the run's if None.
         share_rank: for PEFT, one rank for every layer, by leaving out the smallest
-            singular values.
+            singular values; 0 for the adapter's own rank.
         with_base: for PEFT, the untouched base beside the adapter.
 
     Raises:
@@ -132,7 +133,9 @@ def _options(form: Format, **options: Any) -> dict[str, Any]:
     Raises:
         ExportError: the format does not know one of them.
     """
-    given = {name: value for name, value in options.items() if value}
+    given = {
+        name: value for name, value in options.items() if value is not None and value is not False
+    }
     for name in given:
         if name not in form.options:
             raise ExportError(

@@ -214,9 +214,10 @@ def judge(comparison: Comparison, bound: Bound, *, trained: bool) -> list[str]:
             f"{c.recovered:.1%} of what training changed is in the export; 100% is expected"
         )
     if c.mean_distance_from_base <= c.mean_difference:
+        remedy = "finer --dtype" if bound.effect is None else "higher --share-rank"
         faults.append(
             f"the export is no nearer to the trained model ({c.mean_difference:.3g}) than to the "
-            f"base ({c.mean_distance_from_base:.3g}); a finer --dtype may hold the training"
+            f"base ({c.mean_distance_from_base:.3g}); a {remedy} may hold the training"
         )
     return faults
 

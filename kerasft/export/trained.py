@@ -72,6 +72,10 @@ class TrainedWeights:
         return self.info.preset
 
     @property
+    def wrapped(self) -> bool:
+        return self.opened.wrapped
+
+    @property
     def lora_settings(self) -> LoraSettings:
         return self.info.lora
 
@@ -147,4 +151,5 @@ def answering(weights: TrainedWeights) -> LoadedModel:
         fingerprint=weights.fingerprint,
         preset=weights.preset,
         task=weights.info.task,
+        wrapped=weights.wrapped,
     )

@@ -34,6 +34,7 @@ class WeightsView(Protocol):
         base_id: where the base came from, as the run names it.
         fingerprint: of the base's tensors.
         preset: by which the base is opened.
+        wrapped: whether the base's checkpoint holds the text model inside another one.
         lora_settings: of the adapter; None without one.
     """
 
@@ -45,6 +46,9 @@ class WeightsView(Protocol):
     base_id: str
     fingerprint: str
     preset: str
+
+    @property
+    def wrapped(self) -> bool: ...
 
     @property
     def lora_settings(self) -> LoraSettings | None: ...

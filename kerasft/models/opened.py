@@ -40,6 +40,8 @@ class Opened:
         sample: some values of a tensor, in any float type, by flat positions in its
             KerasHub shape (row-major).
         files: the files that belong to it.
+        wrapped: whether it is a checkpoint that holds the text model inside another one,
+            so that loaders give its layers other names.
     """
 
     family: Family
@@ -49,6 +51,7 @@ class Opened:
     read: Callable[[TensorSpec, str], np.ndarray]
     sample: Callable[[TensorSpec, np.ndarray], np.ndarray]
     files: tuple[Path, ...]
+    wrapped: bool = False
 
     @property
     def specs(self) -> tuple[TensorSpec, ...]:
@@ -243,7 +246,10 @@ def _open_hugging_face(folder: Path, raw: Mapping[str, Any]) -> Opened:
         return stored.sample(names[spec.name], hf_positions(spec, at))
 
     files = (*stored.files, folder / _CONFIG)
-    return Opened(family, config, folder.name, lambda: _tokenizer(folder), read, sample, files)
+    wrapped = any(names[spec.name] != spec.hf for spec in specs)
+    return Opened(
+        family, config, folder.name, lambda: _tokenizer(folder), read, sample, files, wrapped
+    )
 
 
 def _tokenizer(folder: Path) -> Tokenizer:

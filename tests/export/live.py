@@ -124,6 +124,7 @@ class TinyWeights:
     base_id: str
     preset: str
     fingerprint: str = "0" * 64
+    wrapped: bool = False
 
     def base_array(self, spec: TensorSpec) -> np.ndarray:
         return self.arrays[spec.name].astype(numpy_dtype(self.base_dtype))
