@@ -10,7 +10,7 @@ import pytest
 
 from kerasft.errors import ExportError
 from kerasft.export.push import check_destination, push_folder
-from tests.export.push.folders import SENT, prove, verified_folder
+from tests.export.push.folders import SENT, prove
 from tests.export.push.server import StandIn, only_this_machine, serving
 
 HERE = "kaggle://someone/tiny-sql/transformers/270m"
@@ -111,11 +111,6 @@ def kaggle(monkeypatch, tmp_path):
         prod = kaggle_env.KaggleEnv.PROD
         monkeypatch.setitem(kaggle_env._env_to_endpoint, prod, server.address)
         yield server
-
-
-@pytest.fixture
-def folder(tmp_path):
-    return verified_folder(tmp_path / "tiny-sql")
 
 
 def only_version(kaggle: Kaggle) -> dict[str, bytes]:
