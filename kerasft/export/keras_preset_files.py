@@ -102,12 +102,25 @@ def _tokenizer(weights: WeightsView) -> tuple[dict[str, Any], dict[str, bytes]]:
     files = weights.tokenizer.files()
     common = {"config_file": "tokenizer.json", "sequence_length": None}
     if "tokenizer.model" in files:
+        _check_marks(weights)
         arguments = common | {"proto": None, "add_bos": False, "add_eos": False}
         if name == "Gemma3Tokenizer":
             arguments["has_vision_tokens"] = False
         return _layer(name, arguments, "int32"), {"vocabulary.spm": files["tokenizer.model"]}
     arguments, assets = _byte_pairs(json.loads(files["tokenizer.json"]), weights)
     return _layer(name, common | {"add_prefix_space": False} | arguments, "int32"), assets
+
+
+def _check_marks(weights: WeightsView) -> None:
+    """KerasHub finds Gemma's first and last token by name, whatever the model file says."""
+    tokenizer = weights.tokenizer
+    for name, wanted in (("<bos>", tokenizer.bos_id), ("<eos>", tokenizer.eos_id)):
+        found = tokenizer.special_ids.get(name)
+        if found != wanted:
+            raise ExportError(
+                f"KerasHub's Gemma tokenizers take {name} for what frames a text; its id is "
+                f"{found} here and the model was trained with {wanted}. Export it with --to hf."
+            )
 
 
 def _byte_pairs(

@@ -114,7 +114,8 @@ def llama3_tokenizer_json(vocabulary: Mapping[str, int], merges: Sequence[str]) 
             "fuse_unk": False,
             "byte_fallback": False,
             "ignore_merges": True,
-            "vocab": {token: index for token, index in vocabulary.items() if token not in special},
+            # The special tokens too: those that stand elsewhere get ids after the last one.
+            "vocab": dict(vocabulary),
             "merges": list(merges),
         },
     }

@@ -62,8 +62,9 @@ def _logits(model: Any, rows: Mapping[str, Any], pad_id: int) -> dict[str, np.nd
     for index in range(count):
         batch = padded(rows[f"row_{index}"], pad_id, longest)
         mask = np.arange(batch.shape[1])[None] < len(rows[f"row_{index}"])
-        hidden = model.backbone({"token_ids": batch, "padding_mask": mask.astype("int32")})
-        at = keras.ops.take(hidden, rows[f"positions_{index}"], axis=1)
+        inputs = {"token_ids": batch, "padding_mask": mask.astype(np.int32)}
+        hidden = model.backbone.predict_on_batch(inputs)
+        at = keras.ops.convert_to_tensor(hidden[:, rows[f"positions_{index}"]])
         found = model.backbone.token_embedding(at, reverse=True)
         logits[f"logits_{index}"] = keras.ops.convert_to_numpy(found)[0].astype(np.float32)
     return logits
