@@ -171,10 +171,13 @@ def _show(verification: "Verification") -> None:
 
 def _tell(exported: "Exported") -> None:
     """What was written, in a line, and what its writer says of it."""
-    written = exported.written
+    written, proof = exported.written, exported.verification
+    if proof.format == "peft" and proof.tensors:
+        parts = f"an adapter of {written.tensors} tensors for {proof.tensors.adapted} layers"
+    else:
+        parts = f"{written.merged} of {written.tensors} tensors with a delta"
     click.echo(
-        f"{exported.folder}: {written.parameters:,} parameters in {written.dtype}, "
-        f"{written.merged} of {written.tensors} tensors with a delta, "
+        f"{exported.folder}: {written.parameters:,} parameters in {written.dtype}, {parts}, "
         f"{size(sum(written.files.values()))}"
     )
     for note in written.notes:

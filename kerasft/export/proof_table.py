@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -57,17 +58,16 @@ def _logit_rows(proof: Mapping[str, Any]) -> Iterator[Row]:
     yield (
         "largest logit difference from the trained Keras model",
         f"{found['largest_difference']:.3g} (logits span {span:.3g})",
-        f"≤ {bound.largest_allowed(span):.3g}",
+        _at_most(bound.largest_allowed(span)),
     )
-    yield (
-        "mean logit difference",
-        f"{found['mean_difference']:.3g}",
-        f"≤ {bound.mean * span:.3g}",
-    )
+    mean = _at_most(bound.mean * span)
+    if bound.effect is not None:
+        mean = f"≤ {bound.effect:.0%} of the {found['mean_training_effect']:.3g} of training"
+    yield "mean logit difference", f"{found['mean_difference']:.3g}", mean
     yield (
         "same most likely token",
         f"{found['top1_agreement']:.1%} of {found['positions']} positions",
-        f"≥ {bound.top1:.0%}",
+        f"≥ {bound.top1:.0%}" if bound.top1 else "",
     )
     yield (
         "mean distance from the base",
@@ -75,7 +75,8 @@ def _logit_rows(proof: Mapping[str, Any]) -> Iterator[Row]:
         "> the difference",
     )
     if found["recovered"] is not None:
-        yield "part of the training that is in the answers", f"{found['recovered']:.2%}", "100%"
+        whole = "100%" if bound.effect is None else ""
+        yield "part of the training that is in the answers", f"{found['recovered']:.2%}", whole
     greedy = proof.get("greedy")
     if greedy:
         yield "equal greedy continuations", _of(greedy, "prompts"), ""
@@ -106,6 +107,10 @@ def _other_rows(extra: Mapping[str, Any]) -> Iterator[Row]:
             f"{extra['merged_difference']:.3g}",
             f"≤ {BOUNDS['float32'].absolute:.3g}",
         )
+
+
+def _at_most(limit: float) -> str:
+    return f"≤ {limit:.3g}" if math.isfinite(limit) else ""
 
 
 def _of(found: Mapping[str, Any], total: str) -> str:

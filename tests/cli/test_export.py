@@ -22,7 +22,7 @@ OUT = ["--out", "x"]
         (["--to", "hf", *OUT, "--share-rank", "4"], "--share-rank is not for --to hf"),
         (["--to", "gguf", *OUT, "--share-rank"], "--share-rank is not for --to gguf"),
         (["--to", "gguf", *OUT, "--with-base"], "--with-base is not for --to gguf"),
-        (["--to", "peft", *OUT, "--share-rank=-1"], "not in the range"),
+        (["--to", "peft", *OUT, "--share-rank", "few"], "'few' is not a valid integer"),
         (["--to", "hf", *OUT, "--public"], "go with --push"),
         (["--to", "hf", *OUT, "--yes"], "go with --push"),
         (["--verify", "x", "--dry-run"], "go with --push"),

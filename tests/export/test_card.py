@@ -229,6 +229,15 @@ def test_what_other_programs_made_of_it_is_in_the_card(facts):
     assert "| largest logit difference after merging in PEFT | 2e-05 | ≤ 0.001 |" in text
 
 
+def test_what_is_given_up_on_purpose_is_held_to_its_own_bound(facts):
+    bound = {"largest": np.inf, "absolute": np.inf, "mean": np.inf, "top1": 0.0, "effect": 0.44}
+    proof = facts.verification | {"bound": bound | {"reason": "one rank for all"}}
+    text = card(dataclasses.replace(facts, verification=proof))
+    assert "| mean logit difference | 0.125 | ≤ 44% of the 1 of training |" in text
+    assert "inf" not in text.split("## Verification")[1].split("## Limits")[0]
+    assert "≥ 0%" not in text
+
+
 def test_a_run_that_was_not_scored_says_so(facts):
     unscored = dataclasses.replace(facts, scores={})
     assert "how good its answers are is not known" in card(unscored)
