@@ -1,7 +1,7 @@
 """How a card tells its reader to load an export, one function a format.
 
-Every entry takes the card's facts and gives Markdown without a heading. The first block of
-each is what the proof itself loads the folder with; the others are named as such.
+Every entry takes the card's facts and gives Markdown without a heading. It says which of the
+ways the proof took.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from kerasft.export.peft_layout import VLLM_RANKS, vllm_rank
 if TYPE_CHECKING:
     from kerasft.export.card_facts import Facts
 
-_UNPROVED = "These load the same files; the verification was not made with them.\n"
+_VLLM = "vLLM loads the same files; the verification was not made with it:\n"
 
 
 def use_hf(facts: Facts) -> str:
-    """transformers, then vLLM, Ollama and KerasHub."""
+    """transformers, then vLLM; what to take for Ollama and KerasHub."""
     name = facts.title
     return _lines(
         "```python",
@@ -29,25 +29,26 @@ def use_hf(facts: Facts) -> str:
         f'model = AutoModelForCausalLM.from_pretrained(folder, dtype="{facts.written["dtype"]}")',
         *_generation(),
         "```\n",
-        _UNPROVED,
+        _VLLM,
         "```bash",
-        f"vllm serve {name}                                   # vLLM",
-        f'echo "FROM ./{name}" > Modelfile && ollama create {name.lower()} -f Modelfile  # Ollama',
+        f"vllm serve ./{name}",
         "```\n",
-        "```python",
-        "import keras_hub  # KerasHub",
-        "",
-        f'model = keras_hub.models.CausalLM.from_preset("{name}")',
-        "```\n",
+        "For Ollama and llama.cpp `kerasft export RUN --to gguf` writes a file and a Modelfile, for "
+        "KerasHub `--to keras` writes a preset; each has its own verification.\n",
     )
 
 
 def use_peft(facts: Facts) -> str:
     """PEFT on the base, then vLLM."""
     name = facts.title
-    own = "base/config.json" in facts.written["files"]
-    base = f"{name}/base" if own else facts.base_model or facts.base_id
-    origin = "the very base, beside the adapter" if own else "what the adapter was trained on"
+    config = facts.adapter_config or {}
+    published = config.get("base_model_name_or_path", facts.base_model)
+    if "base/config.json" in facts.written["files"]:
+        base, origin = f"{name}/base", "the very base, beside the adapter"
+    elif published:
+        base, origin = published, "the model that the adapter was trained on"
+    else:
+        base, origin = "base", "the text model that it was trained on, as a folder"
     lines = [
         "```python",
         "from peft import PeftModel",
@@ -61,7 +62,6 @@ def use_peft(facts: Facts) -> str:
         *_generation(),
         "```\n",
     ]
-    config = facts.adapter_config or {}
     ranks = [config.get("r", 1), *(config.get("rank_pattern") or {}).values()]
     bound = vllm_rank(max(ranks))
     if bound is None:
@@ -69,16 +69,16 @@ def use_peft(facts: Facts) -> str:
         return _lines(*lines)
     return _lines(
         *lines,
-        _UNPROVED,
+        _VLLM,
         "```bash",
         f"vllm serve {base} --enable-lora --max-lora-rank {bound} \\",
-        f"  --lora-modules {name}=./{name} --generation-config ./{name}  # vLLM",
+        f"  --lora-modules {name}=./{name} --generation-config ./{name}",
         "```\n",
     )
 
 
 def use_gguf(facts: Facts) -> str:
-    """llama.cpp and Ollama, then transformers."""
+    """llama.cpp and Ollama."""
     name = facts.title
     file = next((each for each in facts.written["files"] if each.endswith(".gguf")), "model.gguf")
     return _lines(
@@ -86,14 +86,8 @@ def use_gguf(facts: Facts) -> str:
         f'llama-cli -m {file} -p "…" --temp 0                 # llama.cpp',
         f"ollama create {name.lower()} -f Modelfile && ollama run {name.lower()}  # Ollama",
         "```\n",
-        "The verification read the file back with transformers:\n",
-        "```python",
-        "from transformers import AutoModelForCausalLM, AutoTokenizer",
-        "",
-        f'folder, file = "{name}", "{file}"',
-        "tokenizer = AutoTokenizer.from_pretrained(folder, gguf_file=file)",
-        "model = AutoModelForCausalLM.from_pretrained(folder, gguf_file=file)",
-        "```\n",
+        "The verification loaded the file with transformers, which it told what the loader of "
+        "transformers leaves out of GGUF files, and with llama.cpp where that is named above.\n",
     )
 
 

@@ -157,9 +157,9 @@ def test_each_format_names_its_library_and_how_to_load_it(facts, name, library, 
     assert (fields["library_name"], fields["base_model_relation"]) == (library, relation)
     text = card(each)
     for loads in {
-        "hf": ["AutoModelForCausalLM", "vllm serve my-model", "ollama create", "keras_hub"],
+        "hf": ["AutoModelForCausalLM", "vllm serve ./my-model", "--to gguf", "--to keras"],
         "peft": ["PeftModel.from_pretrained", "--max-lora-rank 32"],
-        "gguf": ["llama-cli -m model.gguf", "ollama create", "gguf_file=file"],
+        "gguf": ["llama-cli -m model.gguf", "ollama create my-model -f Modelfile"],
         "keras": ["keras_hub.models.CausalLM.from_preset"],
     }[name]:
         assert loads in text, loads
