@@ -33,8 +33,8 @@ def use_hf(facts: Facts) -> str:
         "```bash",
         f"vllm serve ./{name}",
         "```\n",
-        "For Ollama and llama.cpp `kerasft export RUN --to gguf` writes a file and a Modelfile, for "
-        "KerasHub `--to keras` writes a preset; each has its own verification.\n",
+        "For Ollama and llama.cpp `kerasft export RUN --to gguf` writes a file and a Modelfile, "
+        "for KerasHub `--to keras` writes a preset; each has its own verification.\n",
     )
 
 
