@@ -1,0 +1,67 @@
+"""The proof of a GGUF file: transformers, and llama.cpp where it is, give the live answers."""
+
+from __future__ import annotations
+
+import importlib.util
+
+import pytest
+
+from kerasft.export.gguf import write_gguf
+from kerasft.export.verify import verify_folder
+from tests.export.live import ask_here, live_model
+
+pytestmark = pytest.mark.keras
+
+
+def live(family, **options):
+    settings = {"query_head_dim_normalize": True} if family == "gemma2" else {}
+    return live_model(family, base_dtype="bfloat16", **settings, **options)
+
+
+def test_llama_answers_alike_in_a_process_of_its_own(tmp_path, backend):
+    model = live("llama3")
+    write_gguf(model, tmp_path, dtype="float32")
+    verification = verify_folder(model, tmp_path, live=lambda: model, backend=backend)
+    assert verification.faults == []
+    assert (verification.format, verification.method) == ("gguf", "logits and tensors")
+    assert verification.comparison.largest_difference < 1e-4
+    assert verification.comparison.recovered == pytest.approx(1, abs=1e-4)
+    assert verification.greedy["equal"] == 3
+    assert verification.versions.keys() >= {"gguf", "transformers"}
+    assert verification.files.keys() == {"Modelfile", "model-F32.gguf"}
+
+
+@pytest.mark.parametrize(
+    ("family", "dtype"),
+    [
+        ("gemma", "q8_0"),
+        ("gemma2", "float32"),
+        ("gemma3", "float32"),
+        ("llama3", "q8_0"),
+    ],
+)
+def test_every_family_stays_within_the_bound_of_its_type(tmp_path, family, dtype):
+    model = live(family, layout="peft")
+    write_gguf(model, tmp_path, dtype=dtype)
+    verification = verify_folder(model, tmp_path, live=lambda: model, ask=ask_here)
+    assert verification.faults == []
+    assert verification.bound_dtype == verification.weight_dtype == dtype
+    assert verification.tokenizer == {"texts": 12, "equal": 12}
+    assert verification.probes["past_window"]
+    difference = verification.comparison.largest_difference
+    assert difference < 1e-4 if dtype == "float32" else difference > 1e-3
+
+
+@pytest.mark.skipif(
+    importlib.util.find_spec("llama_cpp") is None,
+    reason="needs llama.cpp; pip install llama-cpp-python compiles it",
+)
+@pytest.mark.parametrize("family", ["gemma", "gemma2", "gemma3", "llama3"])
+def test_llama_cpp_goes_on_with_the_same_tokens(tmp_path, family):
+    model = live(family)
+    write_gguf(model, tmp_path, dtype="float16")
+    verification = verify_folder(model, tmp_path, live=lambda: model, ask=ask_here)
+    assert verification.faults == []
+    ran = verification.extra["runs_in"]
+    assert ran["llama_cpp"]
+    assert (ran["equal"], ran["of"]) == (3, 3)
