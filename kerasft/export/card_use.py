@@ -46,7 +46,12 @@ def use_peft(facts: Facts) -> str:
     if "base/config.json" in facts.written["files"]:
         base, origin = f"{name}/base", "the very base, beside the adapter"
     elif published:
-        base, origin = published, "the model that the adapter was trained on"
+        base = published
+        origin = (
+            "the publisher's own, of which it was trained on a dequantised copy"
+            if facts.dequantised
+            else "the model that the adapter was trained on"
+        )
     else:
         base, origin = "base", "the text model that it was trained on, as a folder"
     lines = [

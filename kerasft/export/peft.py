@@ -132,7 +132,9 @@ def _config(
         if spec.target in ranks
     }
     smaller = {names[target]: rank for target, rank in ranks.items() if rank != largest}
-    base = hub_base(weights.preset)
+    # A checkpoint around the text model has the layers under other names: PEFT would find
+    # none of them there, or those of its vision tower.
+    base = None if weights.wrapped else hub_base(weights.preset)
     return {
         "peft_type": "LORA",
         "task_type": "CAUSAL_LM",
@@ -229,10 +231,19 @@ def _notes(
         else f"vLLM takes ranks up to {VLLM_RANKS[-1]}, this adapter has {largest}; --share-rank "
         "gives a lower one."
     )
+    name = hub_base(weights.preset) or public_name(weights.preset)
+    very = "the one that was trained on"
+    where = (
+        f"{BASE}/ holds {very}" if with_base else f"--with-base writes {very} beside the adapter"
+    )
     if is_dequantised(weights.preset):
-        where = f"{BASE}/ holds it" if with_base else "--with-base writes it beside the adapter"
         notes.append(
             "The base was dequantised from a quantised copy of the publisher's weights: on the "
             f"publisher's own model the answers differ. {where}."
+        )
+    if weights.wrapped:
+        notes.append(
+            f"PEFT does not find the layers in {name}, which holds the text model inside another "
+            f"one. {where}."
         )
     return notes

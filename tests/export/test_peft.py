@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import warnings
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from kerasft.export.safetensors_writer import read_header
 from kerasft.models.deltas import delta_of
 from kerasft.models.peft_files import read_peft, read_peft_files
 from kerasft.models.safetensors_files import SafetensorsFiles
-from tests.export.arrays import ArrayWeights
+from tests.export.live import tiny_weights
 
 
 def written(folder: Path, name: str) -> Any:
@@ -45,7 +46,7 @@ LLAMA = {
     ],
 )
 def test_names_shapes_and_ranks_are_those_that_peft_and_vllm_read(tmp_path, layout, ranks):
-    result = write_peft(ArrayWeights("llama3", layout=layout), tmp_path, dtype="float32")
+    result = write_peft(tiny_weights("llama3", layout=layout), tmp_path, dtype="float32")
     expected = {}
     for layer in range(2):
         for module, (outputs, inputs) in LLAMA.items():
@@ -81,7 +82,7 @@ def test_names_shapes_and_ranks_are_those_that_peft_and_vllm_read(tmp_path, layo
     ],
 )
 def test_the_base_is_named_and_fingerprinted_without_folders(tmp_path, preset, base, revision):
-    weights = ArrayWeights("gemma3", preset=preset, targets=["value"], base_dtype="bfloat16")
+    weights = tiny_weights("gemma3", preset=preset, targets=["value"], base_dtype="bfloat16")
     result = write_peft(weights, tmp_path, dtype="float32")
     config, described = written(tmp_path, "adapter_config.json"), written(tmp_path, "kerasft.json")
     assert (config["base_model_name_or_path"], config["revision"]) == (base, revision)
@@ -95,26 +96,36 @@ def test_the_base_is_named_and_fingerprinted_without_folders(tmp_path, preset, b
         assert b"/home/someone" not in path.read_bytes(), path.name
 
 
+def test_a_checkpoint_around_the_text_model_is_not_named_as_the_base(tmp_path):
+    weights = tiny_weights("gemma3", preset="hf://google/gemma-3-4b-it")
+    weights = replace(weights, wrapped=True)
+    result = write_peft(weights, tmp_path, dtype="float32")
+    assert written(tmp_path, "adapter_config.json")["base_model_name_or_path"] is None
+    assert written(tmp_path, "kerasft.json")["base"]["name"] == "google/gemma-3-4b-it"
+    assert "PEFT does not find the layers in google/gemma-3-4b-it" in result.notes[-1]
+    assert "--with-base" in result.notes[-1]
+
+
 def test_notes_tell_the_ranks_and_what_vllm_needs(tmp_path):
     folders = [tmp_path / str(number) for number in range(3)]
     for folder in folders:
         folder.mkdir()
-    exact = write_peft(ArrayWeights("llama3", rank=4), folders[0], dtype="float32")
+    exact = write_peft(tiny_weights("llama3", rank=4), folders[0], dtype="float32")
     assert "rank 4 becomes query 16, key 8, value 8, exactly" in exact.notes[0]
     assert exact.notes[1] == "vLLM needs --max-lora-rank 16."
-    shared = write_peft(ArrayWeights("llama3", rank=4), folders[1], dtype="float32", share_rank=0)
+    shared = write_peft(tiny_weights("llama3", rank=4), folders[1], dtype="float32", share_rank=0)
     described = written(folders[1], "kerasft.json")
     assert described["share_rank"] == 4 and set(described["ranks"].values()) == {4}
     assert f"off by {described['relative_error']:.2%}" in shared.notes[0]
     assert 0.1 < described["relative_error"] < 1
     assert written(folders[1], "adapter_config.json")["rank_pattern"] == {}
-    enough = write_peft(ArrayWeights("llama3", rank=4), folders[2], dtype="float32", share_rank=600)
+    enough = write_peft(tiny_weights("llama3", rank=4), folders[2], dtype="float32", share_rank=600)
     assert "rank 600, which holds the adapter exactly" in enough.notes[0]
     assert "vLLM takes ranks up to 512" in enough.notes[1]
 
 
 def test_what_cannot_be_written_is_said(tmp_path):
-    weights = ArrayWeights("gemma")
+    weights = tiny_weights("gemma")
     with pytest.raises(ExportError, match="--share-rank is -1"):
         write_peft(weights, tmp_path, dtype="float32", share_rank=-1)
     name = "decoder_block_0/attention/query/a"
@@ -132,7 +143,7 @@ def test_what_cannot_be_written_is_said(tmp_path):
 
 @pytest.mark.parametrize("alpha", [6, 0.7, None])
 def test_the_peft_layout_comes_back_as_it_was(tmp_path, alpha):
-    weights = ArrayWeights("gemma2", layout="peft", rank=3, alpha=alpha)
+    weights = tiny_weights("gemma2", layout="peft", rank=3, alpha=alpha)
     write_peft(weights, tmp_path, dtype="float32")
     settings, tensors = read_peft(tmp_path, weights.family, weights.config)
     assert settings.alpha == (3 if alpha is None else alpha)
@@ -148,11 +159,11 @@ def test_the_peft_layout_comes_back_as_it_was(tmp_path, alpha):
 
 
 def test_the_keras_layout_comes_back_in_the_peft_layout(tmp_path):
-    weights = ArrayWeights("gemma3")
+    weights = tiny_weights("gemma3")
     write_peft(weights, tmp_path, dtype="float32")
     settings, tensors = read_peft(tmp_path, weights.family, weights.config)
     assert (settings.layout, settings.rank, settings.scale) == ("peft", 8, 2)
-    for spec in weights.specs.values():
+    for spec in weights.family.tensors(weights.config):
         if spec.target:
             np.testing.assert_allclose(
                 delta_of(spec, tensors, settings), weights.delta(spec.name), atol=1e-5
@@ -181,7 +192,7 @@ def test_peft_makes_of_it_the_merged_model_without_a_warning(tmp_path, family, l
     transformers, peft = pytest.importorskip("transformers"), pytest.importorskip("peft")
     adapter, merged = tmp_path / "adapter", tmp_path / "merged"
     adapter.mkdir(), merged.mkdir()
-    weights = ArrayWeights(family, layout=layout)
+    weights = tiny_weights(family, layout=layout)
     write_peft(weights, adapter, dtype=dtype, with_base=True)
     write_hf(weights, merged, dtype="float32")
     load = transformers.AutoModelForCausalLM.from_pretrained
@@ -203,11 +214,11 @@ def test_peft_makes_of_it_the_merged_model_without_a_warning(tmp_path, family, l
 
 
 def test_the_base_beside_the_adapter_is_the_one_that_was_trained_on(tmp_path):
-    weights = ArrayWeights("gemma", base_dtype="bfloat16")
+    weights = tiny_weights("gemma", base_dtype="bfloat16")
     result = write_peft(weights, tmp_path, dtype="float32", with_base=True)
     assert "base/model.safetensors" in result.files
     stored = SafetensorsFiles(tmp_path / "base")
-    for spec in weights.specs.values():
+    for spec in weights.family.tensors(weights.config):
         np.testing.assert_array_equal(
             spec.from_hf(stored.read(spec.hf)).view(np.uint16),
             weights.base_array(spec).view(np.uint16),
@@ -215,7 +226,7 @@ def test_the_base_beside_the_adapter_is_the_one_that_was_trained_on(tmp_path):
 
 
 def test_bfloat16_takes_half(tmp_path):
-    weights = ArrayWeights("gemma")
+    weights = tiny_weights("gemma")
     sizes = {}
     for dtype in ("float32", "bfloat16"):
         (tmp_path / dtype).mkdir()

@@ -17,20 +17,20 @@ from kerasft.export.peft_layout import (
 from kerasft.models.deltas import kernel_delta
 from kerasft.models.families import FAMILIES
 from kerasft.models.peft_files import PeftModule
-from tests.export.arrays import ArrayWeights
+from tests.export.live import tiny_weights
 
 
 @pytest.mark.parametrize("layout", ["keras", "peft"])
 @pytest.mark.parametrize("family", FAMILIES)
 def test_unfolded_factors_have_the_trained_product(family, layout):
-    weights = ArrayWeights(family, layout=layout, rank=3, alpha=5)
+    weights = tiny_weights(family, layout=layout, rank=3, alpha=5)
     settings, config = weights.lora_settings, weights.config
     heads = {
         "query": config["num_query_heads"],
         "key": config["num_key_value_heads"],
         "value": config["num_key_value_heads"],
     }
-    adapted = [spec for spec in weights.specs.values() if spec.target]
+    adapted = [spec for spec in weights.family.tensors(config) if spec.target]
     assert {spec.target for spec in adapted} == set(FAMILIES[family].targets)
     for spec in adapted:
         path = spec.name.removesuffix("kernel")
@@ -93,8 +93,9 @@ def test_an_adapter_that_is_zero_loses_nothing():
 
 
 def test_a_kernel_without_an_adapter_has_no_factors():
-    weights = ArrayWeights("gemma", targets=["value"])
-    spec = weights.specs["decoder_block_0/attention/query/kernel"]
+    weights = tiny_weights("gemma", targets=["value"])
+    specs = {spec.target: spec for spec in weights.family.tensors(weights.config)}
+    spec = specs["query"]
     assert factors_of(spec, weights.tensors, weights.lora_settings) is None
 
 
