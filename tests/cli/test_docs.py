@@ -12,7 +12,7 @@ from kerasft.cli.main import cli
 DOCS = Path(__file__).parents[2] / "docs"
 
 
-@pytest.mark.parametrize("name", ["make_cli", "make_recipes"])
+@pytest.mark.parametrize("name", ["make_cli", "make_recipes", "make_export"])
 def test_the_page_is_up_to_date(name):
     # In a process of its own: click keeps the help option of a command as the first
     # context named it, and another test may have called the command alone.
