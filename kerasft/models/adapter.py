@@ -194,6 +194,7 @@ def read_stored(path: Path) -> dict[str, np.ndarray]:
     Raises:
         AdapterError: the file is missing or damaged.
     """
+    import ml_dtypes  # noqa: F401 - NumPy knows bfloat16 once it is imported
     from safetensors import SafetensorError
     from safetensors.numpy import load_file
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import errno
 import json
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -71,6 +73,23 @@ def test_bfloat16_takes_half_and_is_read_as_float32(tmp_path):
     assert (rounded != exact["x/a"]).any()
     whole, half = ((tmp_path / name / adapter.WEIGHTS).stat().st_size for name in ("whole", "half"))
     assert whole - half == 2 * (64 * 8 + 8 * 64)
+
+
+def test_bfloat16_is_read_in_a_process_that_has_not_met_it(tmp_path):
+    # NumPy learns of bfloat16 from ml_dtypes, which other tests have imported here.
+    adapter.save(tmp_path / "half", {"x/a": np.ones((2, 2), np.float32)}, INFO, dtype="bfloat16")
+    code = (
+        "import sys, pathlib; from kerasft.models.adapter import read_tensors; "
+        "assert 'ml_dtypes' not in sys.modules; "
+        "print(read_tensors(pathlib.Path(sys.argv[1]))['x/a'].sum())"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path / "half")],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.strip() == "4.0"
 
 
 def test_a_description_from_before_the_dtype_was_noted_is_float32(folder):
