@@ -118,15 +118,17 @@ def _compare(weights: WeightsView, stored: Stored, spec: TensorSpec) -> _Result:
         found, start = (each[part].astype(np.float32) for each in (array, base))
         change = None if delta is None else delta[part]
         expected = start if change is None else start + change
-        difference = np.abs(found - expected)
-        share = difference / _allowed(expected, dtype, largest)
-        share[~np.isfinite(share)] = np.inf
-        result.wrong += int(np.count_nonzero(share > 1))
-        result.share = max(result.share, float(share.max()))
         if change is not None:
             moved = np.nan_to_num(found - start)
             result.along += float((moved * change).sum(dtype=np.float64))
             result.squared += float((change * change).sum(dtype=np.float64))
+        difference = np.abs(found - expected)
+        if not difference.any():  # as most are that have no delta
+            continue
+        share = difference / _allowed(expected, dtype, largest)
+        share[~np.isfinite(share)] = np.inf
+        result.wrong += int(np.count_nonzero(share > 1))
+        result.share = max(result.share, float(share.max()))
     if result.wrong:
         result.fault = (
             f"{spec.name}: {result.wrong} of {spec.size} values differ by more than rounding to "

@@ -7,6 +7,7 @@ live model of the same weights, for the proof by logits.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -89,8 +90,12 @@ class TrainedWeights:
 
     def delta(self, name: str) -> np.ndarray | None:
         """What training added to a base tensor, float32 in the KerasHub shape, or None."""
-        spec = next((spec for spec in self.opened.specs if spec.name == name), None)
+        spec = self._specs.get(name)
         return None if spec is None else delta_of(spec, self.tensors, self.lora_settings)
+
+    @cached_property
+    def _specs(self) -> dict[str, TensorSpec]:
+        return {spec.name: spec for spec in self.opened.specs}
 
 
 def open_trained(run: Path) -> TrainedWeights:

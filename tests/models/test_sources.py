@@ -14,7 +14,7 @@ from safetensors.numpy import save_file
 from kerasft.errors import ModelError
 from kerasft.models import downloads, embedded
 from kerasft.models.families import FAMILIES
-from kerasft.models.sources import describe_base, load_base
+from kerasft.models.sources import describe_base, load_base, open_base
 from tests.models.conftest import hf_logits, hf_model, hf_state
 from tests.models.gguf_writing import gemma3_config, write_gemma3, write_llama
 from tests.tiny import keras_logits, tiny_causal_lm, tiny_config, tiny_tokens
@@ -61,6 +61,7 @@ def test_folder_saved_by_transformers_gives_its_logits(name, shard_size, tmp_pat
 
 def test_weights_wrapped_by_a_multimodal_checkpoint_are_found(hf_folder):
     plain = load_base(str(hf_folder), dtype="float32")
+    assert not open_base(str(hf_folder))[0].wrapped
     text = json.loads((hf_folder / "config.json").read_text())
     (hf_folder / "config.json").write_text(
         json.dumps({"model_type": "gemma3", "text_config": text, "vision_config": {}})
@@ -70,6 +71,7 @@ def test_weights_wrapped_by_a_multimodal_checkpoint_are_found(hf_folder):
         wrapped = {name.replace("model.", prefix, 1): array for name, array in state.items()}
         save_file(wrapped, hf_folder / "model.safetensors")
         assert load_base(str(hf_folder), dtype="float32").fingerprint == plain.fingerprint
+        assert open_base(str(hf_folder))[0].wrapped
 
 
 def test_padded_vocabulary_rows_are_left_out(hf_folder):
