@@ -38,12 +38,9 @@ def _tensor_rows(proof: Mapping[str, Any]) -> Iterator[Row]:
         f"({found['adapted']} adapted, {found['values']:,} values)",
         "all",
     )
-    yield (
-        f"largest difference of a value, as a share of what rounding to {proof['weight_dtype']} "
-        "may do",
-        f"{found['largest_share']:.0%} ({found['worst_tensor']})",
-        "≤ 100%",
-    )
+    share = f"{found['largest_share']:.0%} of what rounding to {proof['weight_dtype']} may do"
+    worst = f" ({found['worst_tensor']})" if found["largest_share"] else ""
+    yield "largest error of a value", share + worst, "≤ 100%"
     if found["recovered"] is not None:
         yield "part of the deltas that is in the tensors", f"{found['recovered']:.2%}", "100%"
 
@@ -56,7 +53,7 @@ def _logit_rows(proof: Mapping[str, Any]) -> Iterator[Row]:
     bound = Bound(**proof["bound"])
     span = found["logit_range"]
     yield (
-        "largest logit difference from the trained Keras model",
+        "largest logit difference from the live model",
         f"{found['largest_difference']:.3g} (logits span {span:.3g})",
         _at_most(bound.largest_allowed(span)),
     )
@@ -82,8 +79,7 @@ def _logit_rows(proof: Mapping[str, Any]) -> Iterator[Row]:
         yield "equal greedy continuations", _of(greedy, "prompts"), ""
     yield (
         "computed in",
-        f"{proof['compute_dtype']}; Keras on {proof['backend']}, the folder in a process of its "
-        "own",
+        f"{proof['compute_dtype']}; Keras on {proof['backend']}, the folder in its own process",
         "",
     )
 
