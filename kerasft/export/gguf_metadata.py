@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from kerasft.export.gguf_tokenizer import PREFIX, tokenizer_metadata
+from kerasft.export.gguf_tokenizer import PREFIX, SPACE, tokenizer_metadata
 from kerasft.export.sentencepiece_proto import NORMAL
 from kerasft.export.views import stop_ids
 
@@ -106,9 +106,9 @@ def metadata_faults(found: Mapping[str, Any], weights: WeightsView) -> list[str]
             faults.append(f"{key} is {have}, not {wanted}")
     for key in ("model", "pre", "tokens", "scores", "merges"):
         faults += _list_faults(PREFIX + key, found, expected)
-    for key in ("bos_token_id", "add_bos_token", "add_eos_token", "add_space_prefix"):
+    for key, default in _FRAMING.items():
         if PREFIX + key in expected:
-            have, wanted = (entries.get(PREFIX + key) for entries in (found, expected))
+            have, wanted = found.get(PREFIX + key, default), expected[PREFIX + key]
             if have != wanted:
                 faults.append(f"{PREFIX}{key} is {have}, not {wanted}")
     stops, wanted = found_stop_ids(found), stop_ids(weights)
@@ -135,7 +135,13 @@ _DEFAULTS: Mapping[str, Any] = {
     "rope.freq_base_swa": 10_000.0,
     "rope.scaling.factor": 1.0,
 }
-"""What llama.cpp takes for a key that is missing."""
+_FRAMING: Mapping[str, Any] = {
+    "bos_token_id": None,
+    "add_bos_token": True,
+    "add_eos_token": False,
+    "add_space_prefix": True,
+}
+"""What llama.cpp takes for a key that is missing, of the model's shape and of its words."""
 
 
 def _same(found: Any, wanted: Any) -> bool:
@@ -152,8 +158,9 @@ def _list_faults(key: str, found: Mapping[str, Any], expected: Mapping[str, Any]
     if have is None or len(have) != len(wanted):
         return [f"{key} has {len(have or ())} entries, not {len(wanted)}"]
     if isinstance(wanted[0], str):
+        # Some converters leave the escaped spaces of user-defined pieces as they are.
         pairs = enumerate(zip(have, wanted, strict=True))
-        wrong = [index for index, (a, b) in pairs if a != b]
+        wrong = [index for index, (a, b) in pairs if a.replace(SPACE, " ") != b.replace(SPACE, " ")]
     else:
         # Only pieces that are made by joining have a score that matters.
         kinds = expected[PREFIX + "token_type"]

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from kerasft.data.tokens import Tokenizer
 
 PREFIX = "tokenizer.ggml."
-_SPACE = "\u2581"
+SPACE = "\u2581"
 _NEVER = -1000.0
 """The score that converters give to tokens which no merge may make."""
 
@@ -73,7 +73,7 @@ def _sentencepiece(proto: bytes, special: Mapping[str, int]) -> dict[str, Any]:
             kind = CONTROL  # so that the same characters in a prompt stay text
         if kind == USER_DEFINED:
             # These are looked for in the text as it came, before spaces are escaped.
-            text = text.replace(_SPACE, " ")
+            text = text.replace(SPACE, " ")
         tokens.append(text)
         types.append(kind)
         scores.append(piece.score if kind in (NORMAL, BYTE) else _NEVER)

@@ -179,7 +179,8 @@ TOKENS = "tokenizer.ggml."
         ({f"{TOKENS}eot_token_id": 7}, "stops at the ids [1, 7]"),
         ({f"{TOKENS}bos_token_id": 3}, "bos_token_id is 3, not 2"),
         ({f"{TOKENS}add_bos_token": False}, "add_bos_token is False, not True"),
-        ({f"{TOKENS}add_space_prefix": None}, "add_space_prefix is None, not False"),
+        ({f"{TOKENS}add_space_prefix": None}, "add_space_prefix is True, not False"),
+        ({f"{TOKENS}eos_token_id": None, f"{TOKENS}eot_token_id": 5}, "stops at the ids [5];"),
         ({"tokenizer.chat_template": "{{ messages }}"}, "not that of the turns"),
         ({"gemma3.attention.sliding_window": 16}, "sliding_window is 16, not 8"),
         ({"gemma3.rope.scaling.factor": None}, "rope.scaling.factor is 1.0, not 8.0"),
@@ -208,10 +209,11 @@ def test_wrong_words_are_found(tmp_path):
     assert "tokenizer.ggml.scores differs at 1 ids, first at 400" in faults
 
 
-def test_an_end_of_turn_that_llama_cpp_knows_by_name_need_not_be_written(tmp_path):
+def test_what_llama_cpp_knows_without_being_told_need_not_be_written(tmp_path):
     weights = trained("gemma3")
     write_gguf(weights, tmp_path, dtype="bfloat16")
-    rewritten(tmp_path, **{f"{TOKENS}eot_token_id": None, "gemma3.context_length": 7})
+    known = dict.fromkeys((f"{TOKENS}eot_token_id", f"{TOKENS}add_bos_token"))
+    rewritten(tmp_path, **known, **{"gemma3.context_length": 7, "gemma3.rope.freq_base_swa": 1e4})
     assert faults_of(weights, tmp_path) == []
 
 
