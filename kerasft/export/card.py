@@ -65,4 +65,4 @@ def notice(facts: Facts) -> str:
         else "The weights in this folder were modified: an adapter was merged into them."
     )
     built = f"{licence.built_with}\n\n" if licence.built_with else ""
-    return f"{built}{licence.notice}\n({licence.page})\n\n{change}\n"
+    return f"{built}{licence.notice}\n\n{change}\n"

@@ -23,7 +23,7 @@ class Licence:
         hub: the Hub's word for it.
         name: what it is called.
         page: where it stands.
-        notice: the line that has to travel with the weights.
+        notice: what has to travel with the weights, and where the terms stand.
         built_with: the words that have to be shown beside the model; "" for none.
         name_prefix: how the name of a model that is passed on must begin; "" for anything.
         asks: what else it asks, in a sentence.
@@ -75,12 +75,13 @@ def licence_of(family: str, names: str, config: Mapping[str, Any]) -> Licence:
 def _llama(version: str) -> Licence:
     first = version == "3"
     product = "Meta Llama 3" if first else f"Llama {version}"
+    page = f"https://www.llama.com/llama{version.replace('.', '_')}/license/"
     return Licence(
         hub=f"llama{version}",
         name=f"{product} Community License",
-        page=f"https://www.llama.com/llama{version.replace('.', '_')}/license/",
+        page=page,
         notice=f"{product} is licensed under the {product} Community License,\n"
-        "Copyright © Meta Platforms, Inc. All Rights Reserved.",
+        f"Copyright © Meta Platforms, Inc. All Rights Reserved.\n({page})",
         built_with=f"Built with {product if first else 'Llama'}",
         name_prefix="Llama 3" if first else "Llama",
         asks="Whoever passes the weights on gives a copy of the agreement along, shows the words "

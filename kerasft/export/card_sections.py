@@ -23,10 +23,10 @@ FORMS = {
 def head(facts: Facts) -> str:
     """What the model is, in a paragraph, and the words that the base's terms ask for."""
     base = facts.base_model or facts.base_id
+    backend = f" ({facts.record['backend']} backend)" if facts.record.get("backend") else ""
     parts = [
         f"# {published_name(facts)}\n",
-        f"{base}, fine-tuned with LoRA by kerasft on Keras 3 "
-        f"({facts.record.get('backend', '?')} backend) and {FORMS[facts.format]}: "
+        f"{base}, fine-tuned with LoRA by kerasft on Keras 3{backend} and {FORMS[facts.format]}: "
         f"{facts.written['parameters']:,} parameters in {facts.written['dtype']}.\n",
     ]
     if facts.dequantised and facts.format != "peft":  # an adapter's own notes say it
