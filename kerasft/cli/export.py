@@ -133,7 +133,15 @@ def export(
         }
     pushed = None
     if destination is not None:
-        pushed = _push(folder, destination, public, yes, dry_run, as_json)
+        try:
+            pushed = _push(folder, destination, public, yes, dry_run, as_json)
+        except ExportError as error:
+            if verified is not None:
+                raise
+            raise ExportError(
+                f"{error}\nThe export is in {folder}; to push it: "
+                f"kerasft export {run} --verify {folder} --push {destination}"
+            ) from None
     if as_json:
         push = {"push": _as_json(pushed, dry_run)} if pushed is not None else {}
         print_json({"folder": folder, **result, **push})

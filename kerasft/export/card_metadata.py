@@ -26,7 +26,6 @@ def front_matter(facts: Facts) -> str:
     task = facts.recipe["task"]
     fields: dict[str, Any] = {
         "license": facts.licence.hub,
-        "license_link": facts.licence.page,
         "language": [known.language] if known else None,
         "library_name": LIBRARIES[facts.format],
         "pipeline_tag": "text-generation",

@@ -120,7 +120,6 @@ def test_the_hubs_own_library_reads_the_front_matter(facts):
     index = fields.pop("model-index")
     assert fields == {
         "license": "gemma",
-        "license_link": "https://ai.google.dev/gemma/terms",
         "language": ["en"],
         "library_name": "transformers",
         "pipeline_tag": "text-generation",

@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from kerasft.errors import ExportError
 from kerasft.export.push.destination import Destination
 from kerasft.export.push.plan import SAME, LocalFile, Plan, Remote, RemoteFile
+from kerasft.masking import masked
 from kerasft.models.downloads import HUGGING_FACE_LOGIN
 
 MESSAGE = "Upload a model that kerasft exported and verified"
@@ -112,8 +113,14 @@ def _explained(destination: Destination) -> Iterator[None]:
         raise ExportError(f"{destination} was not pushed: {reason}.") from None
     except ExportError:
         raise
+    except ExportError:
+        raise
     except Exception as error:  # of the upload's threads, of xet and of httpx: no common base
-        raise ExportError(
-            f"{destination} was not pushed: {type(error).__name__}. What has arrived there is "
-            "kept; run this again to send the rest."
-        ) from None
+        if isinstance(error, ValueError) and "metadata in README.md" in str(error):
+            reason = masked(" ".join(str(error).split()))
+        else:
+            reason = (
+                f"{type(error).__name__}. What has arrived there is kept; run this again to send "
+                "the rest."
+            )
+        raise ExportError(f"{destination} was not pushed: {reason}") from None

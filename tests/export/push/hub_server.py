@@ -41,8 +41,9 @@ class Hub(StandIn):
             self.create(repository, private=private)
             return 200, {"url": f"{self.address}/{repository}"}
         if path == "/api/validate-yaml":
-            assert "license" in json.loads(body)["content"]
-            return 200, {"errors": [], "warnings": []}
+            wrong = "license" not in json.loads(body)["content"]
+            errors = [{"message": '"license" is missing'}] if wrong else []
+            return 400 if wrong else 200, {"errors": errors, "warnings": []}
         if path.startswith("/large/"):
             oid = path.removeprefix("/large/")
             if oid == self.refuse:

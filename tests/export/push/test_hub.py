@@ -122,6 +122,13 @@ def test_a_token_that_the_hub_does_not_know_is_told(hub, folder, monkeypatch):
         push_folder(folder, HERE)
 
 
+def test_what_the_hub_says_of_a_card_is_told_before_the_upload(hub, folder):
+    (folder / "README.md").write_text("---\ntags: []\n---\n")
+    with pytest.raises(ExportError, match='"license" is missing'):
+        push_folder(folder, HERE)
+    assert hub.count("PUT", "") == 0
+
+
 def test_only_what_was_verified_is_pushed(hub, folder):
     (folder / "config.json").write_text("{}")
     with pytest.raises(ExportError, match="is not what was verified") as failure:

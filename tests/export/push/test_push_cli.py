@@ -112,3 +112,26 @@ def test_a_missing_login_is_told_before_anything_is_exported(hub, monkeypatch, c
     arguments = ["export", "runs/none", "--to", "hf", "--out", "never", "--push", HERE]
     assert run(arguments) == 1
     assert "hf auth login" in capfd.readouterr().err
+
+
+def test_an_export_whose_push_fails_stays_and_can_be_pushed_later(
+    hub, proved, monkeypatch, capfd, tmp_path
+):
+    from kerasft.export import Exported
+    from kerasft.export.written import Written
+
+    written = Written(
+        files={"config.json": 29}, dtype="bfloat16", tensors=1, merged=1, parameters=1
+    )
+    verification = kerasft.export.verify_run(None, None)
+    monkeypatch.setattr(
+        kerasft.export, "export_run", lambda *_, **__: Exported(proved, written, verification)
+    )
+    hub.create("someone/tiny-sql", private=False)
+    arguments = ["export", "runs/any", "--to", "hf", "--out", str(proved), "--push", HERE]
+    assert run(arguments) == 1
+    printed = capfd.readouterr()
+    assert "1 of 1 tensors with a delta" in printed.out
+    assert "is there and public" in printed.err
+    assert f"--verify {proved} --push {HERE}" in printed.err.replace("\n", "")
+    assert run([*arguments, "--public"]) == 0
