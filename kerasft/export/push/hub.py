@@ -113,8 +113,6 @@ def _explained(destination: Destination) -> Iterator[None]:
         raise ExportError(f"{destination} was not pushed: {reason}.") from None
     except ExportError:
         raise
-    except ExportError:
-        raise
     except Exception as error:  # of the upload's threads, of xet and of httpx: no common base
         if isinstance(error, ValueError) and "metadata in README.md" in str(error):
             reason = masked(" ".join(str(error).split()))
