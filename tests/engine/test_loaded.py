@@ -134,6 +134,7 @@ def test_a_peft_folder_is_a_start(trained, tmp_path):
     assert len(stored) == 2 * len(lora.layers)
     save_file(stored, tmp_path / "adapter_model.safetensors")
     config = {"peft_type": "LORA", "r": 2, "lora_alpha": 4, "bias": "none"}
+    config["target_modules"] = ["q_proj", "v_proj", "down_proj"]
     (tmp_path / "adapter_config.json").write_text(json.dumps(config))
     again, started = fresh(base)
     start_adapter(again, started, str(tmp_path))

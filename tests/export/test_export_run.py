@@ -56,7 +56,7 @@ def test_export_then_verify_again(trained, tmp_path, backend, reader_here):
     assert json.loads((out / "verification.json").read_text())["status"] == "passed"
 
 
-def test_a_failed_proof_leaves_nothing(trained, tmp_path, reader_here, monkeypatch):
+def test_a_failed_proof_leaves_nothing(trained, tmp_path, backend, reader_here, monkeypatch):
     from kerasft.export import hf, room
 
     write = hf.write_hf
@@ -65,10 +65,10 @@ def test_a_failed_proof_leaves_nothing(trained, tmp_path, reader_here, monkeypat
         hf, "write_hf", lambda weights, *a, **b: write(SPOILERS["one_lost"](weights), *a, **b)
     )
     with pytest.raises(ExportError, match="The exported model is not the trained one"):
-        export_run(trained, "hf", tmp_path / "model")
+        export_run(trained, "hf", tmp_path / "model", backend=backend)
     assert list(tmp_path.iterdir()) == []
     monkeypatch.setattr(hf, "write_hf", write)
-    exported = export_run(trained, "hf", tmp_path / "model")
+    exported = export_run(trained, "hf", tmp_path / "model", backend=backend)
     assert exported.verification.method == "tensors"
     assert "of memory free. Every tensor was." in (tmp_path / "model/README.md").read_text()
 

@@ -1,21 +1,47 @@
-"""The proof on the real Gemma 3 270M: takes minutes and about 4 GB."""
+"""The proof on the real Gemma 3 270M in every format: takes minutes and about 4 GB."""
 
 import pytest
 
-from kerasft.export import export_run
+from kerasft.export import export_run, verify_run
 from tests.export.live import make_run
 
 pytestmark = [pytest.mark.keras, pytest.mark.real_weights, pytest.mark.slow]
 
 
-@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
-def test_the_export_of_gemma_is_the_live_model(tmp_path, dtype, backend):
-    trained = make_run(tmp_path / "run", "gemma3-270m", dtype="bfloat16", size=0.02)
-    exported = export_run(trained, "hf", tmp_path / "model", dtype=dtype, backend=backend)
-    proof = exported.verification
-    assert proof.faults == []
-    assert proof.comparison.mean_distance_from_base > 1
-    assert proof.probes["past_window"] and proof.tokenizer["equal"] == 12
+@pytest.fixture(scope="module", params=["keras", "peft"])
+def trained(request, tmp_path_factory):
+    """A run over the embedded base, with a random adapter of either layout."""
+    path = tmp_path_factory.mktemp("runs") / "sql-1"
+    return make_run(path, "gemma3-270m", dtype="bfloat16", size=0.02, layout=request.param)
+
+
+@pytest.mark.parametrize(
+    ("to", "dtype"),
+    [
+        ("hf", "float32"),
+        ("hf", "bfloat16"),
+        ("peft", "float32"),
+        ("gguf", "q8_0"),
+        ("keras", "bfloat16"),
+    ],
+)
+def test_the_export_of_gemma_is_the_live_model(trained, tmp_path, to, dtype, backend):
+    out = tmp_path / "model"
+    proof = export_run(trained, to, out, dtype=dtype, backend=backend).verification
+    assert proof.faults == [] and proof.method == "logits and tensors"
+    assert proof.tensors.wrong_values == 0 and proof.tensors.adapted == 126
+    assert proof.tensors.recovered == pytest.approx(1, abs=0.01)
+    assert proof.comparison.mean_distance_from_base > 3 * proof.comparison.mean_difference
+    assert proof.probes["past_window"]
+    if proof.tokenizer:
+        assert proof.tokenizer["equal"] == 12
     if dtype == "float32":
         assert proof.comparison.largest_difference < 1e-3
         assert proof.greedy["equal"] == proof.greedy["prompts"]
+
+
+def test_a_shared_rank_is_within_its_own_bound(trained, tmp_path, backend):
+    out = tmp_path / "model"
+    proof = export_run(trained, "peft", out, share_rank=0, backend=backend).verification
+    assert proof.faults == [] and proof.tensors.wrong_values == 0
+    assert verify_run(trained, out, backend=backend).status == "passed"
