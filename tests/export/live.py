@@ -255,11 +255,19 @@ def make_run(
     from kerasft.recipe import load
     from kerasft.runs import RunFolder
 
-    settings = {"lora.rank": 2, "lora.layout": layout, "data.source": f"{path}.jsonl"}
-    recipe = load("sql", {"model.preset": preset, **settings})
+    opened, base_id = open_base(preset)
+    recipe = load(
+        "sql",
+        {
+            "model.preset": preset,
+            "lora.rank": 2,
+            "lora.layout": layout,
+            "data.source": f"{path}.jsonl",
+            "prompt.template": "llama3" if opened.family.name == "llama3" else "gemma",
+        },
+    )
     run = RunFolder.create(path, recipe, "sql")
     template = template_for(recipe.prompt, recipe.task)
-    opened, base_id = open_base(preset)
     info = adapters.AdapterInfo(
         preset=preset,
         base_id=base_id,
