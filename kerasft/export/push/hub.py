@@ -111,8 +111,6 @@ def _explained(destination: Destination) -> Iterator[None]:
             412: "the repository has changed since it was looked at. Run this again",
         }.get(status, f"the Hub answered with status {status}. Run this again to go on")
         raise ExportError(f"{destination} was not pushed: {reason}.") from None
-    except ExportError:
-        raise
     except Exception as error:  # of the upload's threads, of xet and of httpx: no common base
         if isinstance(error, ValueError) and "metadata in README.md" in str(error):
             reason = masked(" ".join(str(error).split()))
