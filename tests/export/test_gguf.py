@@ -13,6 +13,7 @@ from kerasft.errors import ExportError, ModelError
 from kerasft.export.gguf import KINDS, stored_gguf, write_gguf
 from kerasft.export.hf import write_hf
 from kerasft.export.tensor_proof import compare_tensors
+from kerasft.export.verify import verify_folder
 from kerasft.models.gguf import GgufFile
 from kerasft.models.opened import open_path
 from tests.export.live import tiny_weights
@@ -85,6 +86,16 @@ def test_read_again_it_is_the_merged_hugging_face_model(tmp_path, family, dtype)
     text = "SELECT  name,\n\n COUNT(*) <table> é — 東 <end_of_turn><|eot_id|>"
     assert left.encode(text) == right.encode(text)
     assert left.special_ids.items() >= weights.tokenizer.special_ids.items()
+
+
+def test_a_process_of_its_own_reads_the_words_of_the_file(tmp_path):
+    weights = trained("llama3")
+    write_gguf(weights, tmp_path, dtype="float16")
+    verification = verify_folder(weights, tmp_path, live=None)
+    assert (verification.status, verification.method) == ("passed", "tensors")
+    assert verification.tokenizer == {"texts": 12, "equal": 12}
+    assert verification.versions.keys() >= {"gguf", "transformers"}
+    assert verification.files.keys() == {"Modelfile", "model-F16.gguf"}
 
 
 @pytest.mark.parametrize("name", SPOILERS)
