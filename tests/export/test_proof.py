@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from kerasft.export.proof import BOUNDS, bound_for, compare_all, judge
+from kerasft.export.proof import BOUNDS, Bound, bound_for, compare_all, judge
 
 SHAPE = (40, 50)
 
@@ -87,3 +87,18 @@ def test_the_coarser_dtype_sets_the_bound():
     assert bound_for("float32", "float32")[0] == "float32"
     assert bound_for("float16", "bfloat16")[0] == "bfloat16"
     assert bound_for("float16", "float32")[0] == "float16"
+
+
+def test_what_gives_up_some_of_the_training_is_held_to_its_own_share_of_it(logits):
+    live, base = logits
+    bound = Bound(largest=1, absolute=np.inf, mean=1, top1=0, reason="a test", effect=0.3)
+
+    def found(part):
+        """Faults of an export that holds a part of what training changed."""
+        exported = base + part * (live - base)
+        return judge(compare_all([(live, base, exported)]), bound, trained=True)
+
+    assert found(1) == found(0.8) == []
+    (fault,) = found(0.6)
+    assert "at most" in fault and "30.0% of what training changed" in fault
+    assert "a higher --share-rank may hold the training" in found(0)[-1]

@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import weakref
 
 import numpy as np
 import pytest
@@ -54,6 +55,25 @@ def test_rounded_weights_stay_within_their_bound(tmp_path, family, layout, dtype
     assert verification.faults == []
     assert verification.bound_dtype == verification.weight_dtype == dtype
     assert verification.comparison.largest_difference > (0 if dtype == "float32" else 1e-4)
+
+
+@pytest.mark.keras
+def test_the_live_model_is_gone_before_the_folder_is_loaded(tmp_path):
+    """So that a proof needs memory for one model, not two."""
+    write_hf(tiny_weights("gemma"), tmp_path, dtype="float32")
+    kept = []
+
+    def live():
+        model = live_model("gemma")
+        kernels = [layer.base._kernel.value for layer in model.lora.layers.values()]
+        kept.extend(weakref.ref(each) for each in [model, *kernels])
+        return model
+
+    def ask(form, folder, scratch):
+        assert len(kept) == 15 and all(each() is None for each in kept)
+        return ask_here(form, folder, scratch)
+
+    assert verify_folder(tiny_weights("gemma"), tmp_path, live=live, ask=ask).faults == []
 
 
 @pytest.mark.keras
