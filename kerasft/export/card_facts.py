@@ -119,7 +119,7 @@ def gather(
         format=verification.format,
         family=weights.family.name,
         base_model=base_model,
-        dequantised=is_dequantised(weights.preset),
+        dequantised=is_dequantised(weights.preset, weights.base_id),
         base_id=base_id,
         fingerprint=weights.fingerprint,
         base_dtype=weights.base_dtype,
@@ -178,9 +178,14 @@ def publishable(text: str, run: Path) -> str:
     return masked(text)
 
 
-def is_dequantised(preset: str) -> bool:
-    """Whether a base was read from quantised weights, and so is not its publisher's model."""
-    return preset in HUB_BASES or preset.endswith(".gguf")
+def is_dequantised(preset: str, base_id: str) -> bool:
+    """Whether a base was read from quantised weights, and so is not its publisher's model.
+
+    Args:
+        preset: that it was opened by; a GGUF file's own types are not looked at.
+        base_id: what a quantised KerasHub preset says of itself.
+    """
+    return preset in HUB_BASES or preset.endswith(".gguf") or "dequantised from" in base_id
 
 
 def hub_base(preset: str) -> str | None:

@@ -178,7 +178,7 @@ def _description(
             "base_id": public_name(weights.base_id),
             "fingerprint": weights.fingerprint,
             "dtype": weights.base_dtype,
-            "dequantised": is_dequantised(weights.preset),
+            "dequantised": is_dequantised(weights.preset, weights.base_id),
         },
         "trained": {
             "layout": settings.layout,
@@ -236,7 +236,7 @@ def _notes(
     where = (
         f"{BASE}/ holds {very}" if with_base else f"--with-base writes {very} beside the adapter"
     )
-    if is_dequantised(weights.preset):
+    if is_dequantised(weights.preset, weights.base_id):
         notes.append(
             "The base was dequantised from a quantised copy of the publisher's weights: on the "
             f"publisher's own model the answers differ. {where}."

@@ -11,6 +11,7 @@ from kerasft.export.card import card, notice
 from kerasft.export.card_facts import (
     Facts,
     hub_base,
+    is_dequantised,
     public_name,
     public_recipe,
     publishable,
@@ -303,6 +304,19 @@ def test_a_base_is_named_on_the_hub_only_when_it_is_there():
     assert hub_base("hf://google/gemma-2b@main") == "google/gemma-2b"
     assert hub_base("weights/tiny-gemma3") is None
     assert hub_base("gemma_2b_en") is None
+
+
+@pytest.mark.parametrize(
+    ("preset", "base_id", "dequantised"),
+    [
+        ("gemma3-270m", "gemma3-270m", True),
+        ("/home/someone/model-q4.gguf", "model-q4.gguf", True),
+        ("/home/someone/preset", "preset (dequantised from int8)", True),
+        ("hf://google/gemma-2b", "hf://google/gemma-2b@1", False),
+    ],
+)
+def test_a_base_from_quantised_weights_is_known(preset, base_id, dequantised):
+    assert is_dequantised(preset, base_id) == dequantised
 
 
 def test_gemmas_terms_travel(facts):

@@ -21,7 +21,7 @@ def said(folder, weights, **options):
             title="my-adapter",
             base_model="org/name",
             base_id="name",
-            dequantised=is_dequantised(weights.preset),
+            dequantised=is_dequantised(weights.preset, weights.base_id),
             written={"files": written.files},
             adapter_config=json.loads((folder / "adapter_config.json").read_text()),
         )
