@@ -8,26 +8,30 @@ from tests.export.live import make_run
 pytestmark = [pytest.mark.keras, pytest.mark.real_weights, pytest.mark.slow]
 
 
-@pytest.fixture(scope="module", params=["keras", "peft"])
-def trained(request, tmp_path_factory):
-    """A run over the embedded base, with a random adapter of either layout."""
-    path = tmp_path_factory.mktemp("runs") / "sql-1"
-    return make_run(path, "gemma3-270m", dtype="bfloat16", size=0.02, layout=request.param)
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """By layout, a run over the embedded base with a random adapter."""
+    folder = tmp_path_factory.mktemp("runs")
+    return {
+        layout: make_run(folder / layout, "gemma3-270m", dtype="bfloat16", size=0.02, layout=layout)
+        for layout in ("keras", "peft")
+    }
 
 
 @pytest.mark.parametrize(
-    ("to", "dtype"),
+    ("layout", "to", "dtype"),
     [
-        ("hf", "float32"),
-        ("hf", "bfloat16"),
-        ("peft", "float32"),
-        ("gguf", "q8_0"),
-        ("keras", "bfloat16"),
+        ("keras", "hf", "float32"),
+        ("peft", "hf", "bfloat16"),
+        ("keras", "peft", "float32"),
+        ("peft", "peft", "float32"),
+        ("keras", "gguf", "q8_0"),
+        ("keras", "keras", "bfloat16"),
     ],
 )
-def test_the_export_of_gemma_is_the_live_model(trained, tmp_path, to, dtype, backend):
+def test_the_export_of_gemma_is_the_live_model(trained, tmp_path, layout, to, dtype, backend):
     out = tmp_path / "model"
-    proof = export_run(trained, to, out, dtype=dtype, backend=backend).verification
+    proof = export_run(trained[layout], to, out, dtype=dtype, backend=backend).verification
     assert proof.faults == [] and proof.method == "logits and tensors"
     assert proof.tensors.wrong_values == 0 and proof.tensors.adapted == 126
     assert proof.tensors.recovered == pytest.approx(1, abs=0.01)
@@ -42,6 +46,6 @@ def test_the_export_of_gemma_is_the_live_model(trained, tmp_path, to, dtype, bac
 
 def test_a_shared_rank_is_within_its_own_bound(trained, tmp_path, backend):
     out = tmp_path / "model"
-    proof = export_run(trained, "peft", out, share_rank=0, backend=backend).verification
+    proof = export_run(trained["keras"], "peft", out, share_rank=0, backend=backend).verification
     assert proof.faults == [] and proof.tensors.wrong_values == 0
-    assert verify_run(trained, out, backend=backend).status == "passed"
+    assert verify_run(trained["keras"], out, backend=backend).status == "passed"
