@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from kerasft.models.families import Family, TensorSpec
 
 SINGLE, INDEX = "model.weights.h5", "model.weights.json"
+QUANTIZED = frozenset({"int8", "int4"})
 _OPAQUE = np.dtype("V2")
 
 
@@ -62,23 +63,26 @@ class KerasFiles:
             names = sorted({name for shard in self._shards.values() for name in shard})
             self.files = [folder / INDEX, *(folder / name for name in names)]
 
-    def check(self, specs: Iterable[TensorSpec]) -> None:
+    def check(self, specs: Iterable[TensorSpec]) -> set[str]:
         """Compares the table of contents with the model before a value is read.
+
+        Returns:
+            How the tensors are stored; see `kind`.
 
         Raises:
             ModelError: every tensor that is missing, misshapen or quantised in a way that
                 is not read.
         """
-        faults = []
+        faults, kinds = [], set()
         for spec in specs:
             try:
-                with self._layer(spec) as layer:
-                    layer.kind(spec)
+                kinds.add(self.kind(spec))
             except ModelError as error:
                 faults.append(str(error).removesuffix("."))
         if faults:
             what = f"{self.files[0].name} does not hold the backbone that config.json describes"
             raise ModelError(collected(what, faults))
+        return kinds
 
     def kind(self, spec: TensorSpec) -> str:
         """How a tensor is stored: `float32`, `bfloat16`, `float16`, `int8` or `int4`.
@@ -111,7 +115,7 @@ class KerasFiles:
             ModelError: as `read`.
         """
         with self._layer(spec) as layer:
-            if layer.kind(spec) not in ("int8", "int4"):
+            if layer.kind(spec) not in QUANTIZED:
                 return layer.sample(layer.first(spec), np.unravel_index(at, spec.shape))
         return self.read(spec).reshape(-1)[at]
 

@@ -15,7 +15,7 @@ from kerasft.models import tokenizer_files
 from kerasft.models.families import FAMILIES, Family, TensorSpec, of_gguf, of_hf_config
 from kerasft.models.fingerprint import fingerprint, gguf_positions, hf_positions
 from kerasft.models.gguf import GgufFile, numpy_dtype
-from kerasft.models.keras_files import KerasFiles
+from kerasft.models.keras_files import QUANTIZED, KerasFiles
 from kerasft.models.safetensors_files import SafetensorsFiles
 from kerasft.models.weights import check_shapes, fill, without_padding
 
@@ -264,15 +264,16 @@ def _tokenizer(folder: Path) -> Tokenizer:
 def _open_keras(folder: Path, raw: Mapping[str, Any]) -> Opened:
     family, config = family_and_config(raw)
     stored = KerasFiles(folder, family)
-    stored.check(family.tensors(config))
+    quantized = sorted(stored.check(family.tensors(config)) & QUANTIZED)
+    name = folder.name
+    if quantized:
+        name += f" (dequantised from {' and '.join(quantized)})"
 
     def read(spec: TensorSpec, dtype: str) -> np.ndarray:
         return stored.read(spec).astype(numpy_dtype(dtype), copy=False)
 
     files = (*stored.files, folder / _CONFIG)
-    return Opened(
-        family, config, folder.name, lambda: keras_tokenizer(folder), read, stored.sample, files
-    )
+    return Opened(family, config, name, lambda: keras_tokenizer(folder), read, stored.sample, files)
 
 
 def keras_tokenizer(folder: Path) -> Tokenizer:
