@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from kerasft.export.card_licences import Licence, licence_of
 from kerasft.masking import masked
+from kerasft.models.gguf import GgufFile
 from kerasft.recipe import Recipe, to_toml
 from kerasft.records import read_json
 from kerasft.runs import RunFolder
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 HUB_BASES = {"gemma3-270m": "google/gemma-3-270m"}
 """Presets whose publisher's name on the Hub is another one."""
 
+_GGUF_FLOATS = {"F32", "F16", "BF16"}
 _LOCAL = re.compile(r"[/~.\\]|file:|[A-Za-z]:[\\/]")
 
 
@@ -182,10 +184,13 @@ def is_dequantised(preset: str, base_id: str) -> bool:
     """Whether a base was read from quantised weights, and so is not its publisher's model.
 
     Args:
-        preset: that it was opened by; a GGUF file's own types are not looked at.
+        preset: that it was opened by.
         base_id: what a quantised KerasHub preset says of itself.
     """
-    return preset in HUB_BASES or preset.endswith(".gguf") or "dequantised from" in base_id
+    path = Path(preset)
+    if path.suffix == ".gguf" and path.is_file():
+        return any(tensor.kind not in _GGUF_FLOATS for tensor in GgufFile(path).tensors.values())
+    return preset in HUB_BASES or "dequantised from" in base_id
 
 
 def hub_base(preset: str) -> str | None:

@@ -2,6 +2,7 @@
 
 import dataclasses
 
+import gguf
 import numpy as np
 import pytest
 from huggingface_hub import ModelCard
@@ -306,17 +307,21 @@ def test_a_base_is_named_on_the_hub_only_when_it_is_there():
     assert hub_base("gemma_2b_en") is None
 
 
-@pytest.mark.parametrize(
-    ("preset", "base_id", "dequantised"),
-    [
-        ("gemma3-270m", "gemma3-270m", True),
-        ("/home/someone/model-q4.gguf", "model-q4.gguf", True),
-        ("/home/someone/preset", "preset (dequantised from int8)", True),
-        ("hf://google/gemma-2b", "hf://google/gemma-2b@1", False),
-    ],
-)
-def test_a_base_from_quantised_weights_is_known(preset, base_id, dequantised):
-    assert is_dequantised(preset, base_id) == dequantised
+def test_a_base_from_quantised_weights_is_known(tmp_path):
+    assert is_dequantised("gemma3-270m", "gemma3-270m")
+    assert is_dequantised("/home/someone/preset", "preset (dequantised from int8)")
+    assert not is_dequantised("hf://google/gemma-2b", "hf://google/gemma-2b@1")
+    for kind, quantised in (("Q8_0", True), ("BF16", False)):
+        path = tmp_path / f"{kind}.gguf"
+        writer = gguf.GGUFWriter(path, "gemma3")
+        writer.add_tensor("norm", np.ones(32, np.float32))
+        packed = gguf.quantize(np.ones((2, 32), np.float32), gguf.GGMLQuantizationType[kind])
+        writer.add_tensor("weight", packed, raw_dtype=gguf.GGMLQuantizationType[kind])
+        writer.write_header_to_file()
+        writer.write_kv_data_to_file()
+        writer.write_tensors_to_file()
+        writer.close()
+        assert is_dequantised(str(path), path.name) == quantised
 
 
 def test_gemmas_terms_travel(facts):
