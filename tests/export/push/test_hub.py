@@ -5,6 +5,7 @@ import hashlib
 import pytest
 
 from kerasft.errors import ExportError
+from kerasft.export.peft import write_peft
 from kerasft.export.push import push_folder
 from tests.export.push.folders import SENT, TOKEN, prove, verified_folder
 
@@ -151,3 +152,22 @@ def test_a_public_llama_is_called_llama(hub, tmp_path):
     hidden = push_folder(folder, HERE)
     assert any("its name must begin with 'Llama'" in note for note in hidden.notes)
     assert push_folder(folder, "hf://someone/Llama-sql", private=False).sent
+
+
+def test_what_an_export_leaves_is_what_a_push_takes(hub, tmp_path, tiny_gemma3):
+    from kerasft.export.card import write_card
+    from kerasft.export.trained import open_trained
+    from kerasft.export.verify import verify_folder
+    from tests.export.live import ask_here, make_run
+
+    run = make_run(tmp_path / "run", str(tiny_gemma3), dtype="bfloat16", layout="peft")
+    weights, folder = open_trained(run), tmp_path / "adapter"
+    folder.mkdir()
+    written = write_peft(weights, folder, dtype="float32")
+    verification = verify_folder(weights, folder, live=None, ask=ask_here)
+    verification.require()
+    write_card(folder, folder.name, run, weights, written, verification)
+    assert push_folder(folder, HERE).sent
+    there = hub.files["someone/tiny-sql"]
+    assert there.keys() >= {"README.md", "NOTICE", "verification.json", "adapter_config.json"}
+    assert {**written.files}.keys() <= there.keys()
