@@ -176,10 +176,11 @@ def _found(ask: Callable[[], Answer]) -> Answer | None:
     """The answer, or None where Kaggle has no such thing or hides it from this login."""
     from requests import HTTPError
 
+    hidden = (403, 404) if logged_in() else (401, 403, 404)
     try:
         return ask()
     except HTTPError as error:
-        if error.response is not None and error.response.status_code in (403, 404):
+        if error.response is not None and error.response.status_code in hidden:
             return None
         raise
 

@@ -184,6 +184,8 @@ def test_without_a_login_it_says_how_to_log_in(kaggle, folder, monkeypatch):
     with pytest.raises(ExportError, match=r"kagglehub\.login"):
         push_folder(folder, HERE)
     assert kaggle.requests == []
+    looked = push_folder(folder, HERE, dry_run=True)
+    assert any("Nobody is logged in" in note for note in looked.notes)
 
 
 def test_a_framework_that_kaggle_does_not_have_is_told():
