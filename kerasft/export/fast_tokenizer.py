@@ -94,6 +94,11 @@ def tokenizer_files(
         "clean_up_tokenization_spaces": False,
         "model_max_length": max_length,
         "padding_side": "left",
+        # llama.cpp's converter reads here which pieces are special, and which are never cut.
+        "added_tokens_decoder": {
+            str(entry["id"]): {key: value for key, value in entry.items() if key != "id"}
+            for entry in fast.get("added_tokens", ())
+        },
         **texts,
     }
     written["tokenizer_config.json"] = _json(settings)

@@ -93,6 +93,17 @@ def test_the_small_files_name_the_framing_tokens():
     assert added["<end_of_turn>"]["special"] and not added["<table>"]["special"]
 
 
+def test_the_settings_name_the_pieces_that_are_never_cut():
+    """llama.cpp's converter knows turn marks and runs of spaces from there alone."""
+    made = files({"tokenizer.model": sentencepiece_proto()}, special=["<end_of_turn>"])
+    named = json.loads(made["tokenizer_config.json"])["added_tokens_decoder"]
+    special = {each["content"]: each["special"] for each in named.values()}
+    assert special["<bos>"] and special["<end_of_turn>"]
+    assert not special["<table>"] and not special["\u2581\u2581"]
+    added = json.loads(made["tokenizer.json"])["added_tokens"]
+    assert [{"id": int(index), **each} for index, each in named.items()] == added
+
+
 def test_what_cannot_be_said_in_tokenizer_json_is_refused_at_once():
     import io
 
