@@ -46,18 +46,19 @@ def matrix(cells: Sequence[Mapping[str, Any]]) -> str:
     """Model and base dtype by format: the largest logit difference, and top-1 agreement.
 
     Args:
-        cells: each with `model`, `base_dtype`, `format`, `dtype`, `backend`, and either
+        cells: each with `model`, `base_dtype` (and after a comma what it was dequantised
+            from), `format`, `dtype`, `backend`, and either
             `largest_difference` (logits), `logit_range` and `top1_agreement` (0 to 1), or
             `reason`, why there is no such number. Of several backends the worse is shown.
     """
     rows: dict[tuple[str, str], dict[str, list[Mapping[str, Any]]]] = {}
     columns: dict[str, None] = {}
     for cell in cells:
-        column = f"{cell['format']}, {cell['dtype']}"
+        column = _column(cell)
         columns[column] = None
         row = rows.setdefault((cell["model"], cell["base_dtype"]), {})
         row.setdefault(column, []).append(cell)
-    order = [name for form in FORMATS for name in columns if name.startswith(f"{form},")]
+    order = [name for form in FORMATS for name in columns if name.split()[0] == form]
     reasons: list[str] = []
     lines = [
         [model, base, *(_cell(row.get(column, []), reasons) for column in order)]
@@ -65,6 +66,12 @@ def matrix(cells: Sequence[Mapping[str, Any]]) -> str:
     ]
     notes = "".join(f"\n{number}. {reason}" for number, reason in enumerate(reasons, start=1))
     return _table(["model", "base in", *order], lines) + notes + ("\n" if notes else "")
+
+
+def _column(cell: Mapping[str, Any]) -> str:
+    """A format, with the dtype where it is not the one that it is written in by default."""
+    own = FORMATS[cell["format"]].default_dtype or cell["base_dtype"].partition(",")[0]
+    return cell["format"] if cell["dtype"] == own else f"{cell['format']} {cell['dtype']}"
 
 
 def _cell(found: Sequence[Mapping[str, Any]], reasons: list[str]) -> str:
