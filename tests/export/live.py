@@ -211,16 +211,22 @@ def live_model(family: str, *, dtype: str = "float32", **options: Any) -> Loaded
         dtype: in which it computes.
         options: of `tiny_weights`.
     """
+    return live_of(tiny_weights(family, **options), dtype=dtype)
+
+
+def live_of(weights: TinyWeights, *, dtype: str = "float32", adapted: bool = True) -> LoadedModel:
+    """The live model of weights in memory, with their adapter or without one."""
     from kerasft.engine.loaded import LoadedModel
     from kerasft.models.lora import attach
     from kerasft.models.weights import fill
 
-    weights = tiny_weights(family, **options)
     causal_lm = weights.family.build(weights.config, dtype)
     specs = weights.family.tensors(weights.config)
     fill(causal_lm.backbone, specs, lambda spec: weights.base_array(spec).astype(np.float32))
-    lora = attach(causal_lm, weights.family, weights.lora_settings, seed=0)
-    lora.assign(weights.tensors)
+    lora = None
+    if adapted:
+        lora = attach(causal_lm, weights.family, weights.lora_settings, seed=0)
+        lora.assign(weights.tensors)
     return LoadedModel(
         causal_lm=causal_lm,
         family=weights.family,
