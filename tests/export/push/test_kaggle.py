@@ -106,6 +106,8 @@ def kaggle(monkeypatch, tmp_path):
     monkeypatch.setenv("HOME", str(tmp_path / "none"))
     monkeypatch.setenv("KAGGLEHUB_CACHE", str(tmp_path / "cache"))
     monkeypatch.delenv("KAGGLE_API_TOKEN", raising=False)
+    # It searches the modules of every frame for each request, which takes seconds here.
+    monkeypatch.setattr("kagglehub.clients.get_user_agent", lambda: "kagglehub")
     only_this_machine(monkeypatch)
     with serving(Kaggle()) as server:
         prod = kaggle_env.KaggleEnv.PROD
