@@ -141,7 +141,7 @@ def open_gguf(path: Path) -> Opened:
     specs = family.tensors(config)
 
     def stored_shape(spec: TensorSpec) -> tuple[int, ...] | None:
-        tensor = file.tensors.get(spec.gguf or "")
+        tensor = file.tensors.get(spec.gguf)
         return tensor.shape if tensor else None
 
     check_shapes(specs, stored_shape, path.name)
@@ -149,11 +149,11 @@ def open_gguf(path: Path) -> Opened:
     def read(spec: TensorSpec, dtype: str) -> np.ndarray:
         # The offset of a norm must be taken off before rounding.
         precision = "float32" if spec.gguf_offset else dtype
-        array = spec.from_gguf(without_padding(spec, file.read(spec.gguf or "", precision)))
+        array = spec.from_gguf(without_padding(spec, file.read(spec.gguf, precision)))
         return array.astype(numpy_dtype(dtype), copy=False)
 
     def sample(spec: TensorSpec, at: np.ndarray) -> np.ndarray:
-        values = file.sample(spec.gguf or "", gguf_positions(spec, at))
+        values = file.sample(spec.gguf, gguf_positions(spec, at))
         return values - np.float32(spec.gguf_offset)
 
     return Opened(
