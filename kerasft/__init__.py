@@ -24,8 +24,10 @@ _PUBLIC = {
     "evaluate": "kerasft.evaluation",
     "export_run": "kerasft.export",
     "load": "kerasft.loading",
+    "push_folder": "kerasft.export",
     "resume": "kerasft.training",
     "train": "kerasft.training",
+    "verify_run": "kerasft.export",
     "KerasftError": "kerasft.errors",
     "Recipe": "kerasft.recipe",
 }
