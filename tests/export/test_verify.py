@@ -158,6 +158,16 @@ def test_wrong_files_beside_right_weights_are_found_all_at_once(tmp_path):
     assert "rounding" not in faults
 
 
+def test_stop_ids_are_those_of_the_config_where_there_are_no_others(tmp_path):
+    weights = tiny_weights("gemma")
+    write_hf(weights, tmp_path, dtype="float32")
+    (tmp_path / "generation_config.json").unlink()
+    assert verify_folder(weights, tmp_path, live=None, ask=ask_here).faults == []
+    change(tmp_path / "config.json", lambda value: value | {"eos_token_id": 1})
+    (fault,) = verify_folder(weights, tmp_path, live=None, ask=ask_here).faults
+    assert "generation stops at the ids [1]" in fault
+
+
 def change(file, edit):
     file.write_text(json.dumps(edit(json.loads(file.read_text()))))
 

@@ -1,6 +1,7 @@
 """Loads a Hugging Face folder in transformers: `python -m kerasft.export.readers.hf`."""
 
 from pathlib import Path
+from typing import Any
 
 from kerasft.export.readers.answering import (
     Asked,
@@ -35,7 +36,7 @@ def main(folder: Path, scratch: Path) -> None:
         loading, continuations = {}, []
         config = transformers.AutoConfig.from_pretrained(folder, local_files_only=True)
         architecture = (config.architectures or [""])[0]
-        generation = transformers.GenerationConfig.from_pretrained(folder, local_files_only=True)
+        generation = _generation(folder, config)
     leave(
         scratch,
         {
@@ -47,6 +48,15 @@ def main(folder: Path, scratch: Path) -> None:
             **surroundings("transformers", "tokenizers", "torch"),
         },
     )
+
+
+def _generation(folder: Path, config: Any) -> Any:
+    """The settings that generation would take: the folder's own, or its config's."""
+    from transformers import GenerationConfig
+
+    if (folder / "generation_config.json").is_file():
+        return GenerationConfig.from_pretrained(folder, local_files_only=True)
+    return GenerationConfig.from_model_config(config)
 
 
 if __name__ == "__main__":
