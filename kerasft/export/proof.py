@@ -43,7 +43,9 @@ class Bound:
 # linear layers, as the largest and the mean difference over the range. bfloat16: tiny random
 # models of the four families up to 4.8 % and 0.18 %, Gemma 3 270M 2.1 % and 0.15 %. float16:
 # tiny models up to 0.40 % and 0.020 %. float32: 2.3e-4 logits on Gemma 3 270M, 2.5e-5 on tiny
-# ones. The bounds are two to four times that.
+# ones. q8_0: tiny models up to 18.7 % and 0.65 %, the same token at 90 % of the positions or
+# more; Gemma 3 270M with a trained adapter 8.3 %, 0.62 % and 95 %. The bounds are two to four
+# times that.
 BOUNDS = {
     "float32": Bound(
         largest=1.0,
@@ -67,7 +69,7 @@ BOUNDS = {
         reason="each weight is rounded to 11 significant bits",
     ),
     "q8_0": Bound(
-        largest=0.3,
+        largest=0.4,
         absolute=np.inf,
         mean=0.02,
         top1=0.8,
