@@ -29,17 +29,28 @@ class RunError(KerasftError):
     """A run folder is missing, incomplete, locked, or cannot be written."""
 
 
+class OutOfMemory(RunError):
+    """The device has too little memory for what was to be done.
+
+    Attributes:
+        of_step: whether it was a training step, which a smaller batch may mend.
+    """
+
+    def __init__(self, message: str, *, of_step: bool = False) -> None:
+        super().__init__(message)
+        self.of_step = of_step
+
+
 class ExportError(KerasftError):
     """A model could not be written, or is not the model that was trained."""
 
 
+class KernelError(KerasftError):
+    """A Kaggle kernel's folder cannot be written, is wrong, or Kaggle refuses it."""
+
+
 class SqlError(KerasftError):
     """The SQL worker could not be started or a database could not be opened."""
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    """Whether torch or XLA ran out of the accelerator's memory."""
-    return type(error).__name__ == "OutOfMemoryError" or "RESOURCE_EXHAUSTED" in str(error)
 
 
 def collected(summary: str, faults: list[str], limit: int = 20) -> str:

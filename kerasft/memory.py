@@ -1,14 +1,13 @@
 """How much memory a step takes, and whether blocks must be computed twice for it."""
 
-import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from math import prod
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kerasft.engine.attention import SHORT_ROWS
 from kerasft.engine.loss import largest_chunk
+from kerasft.memory_use import ram_bytes
 from kerasft.models.families import Family
 from kerasft.recipe import LoraSettings, Recipe
 
@@ -27,11 +26,6 @@ LOGIT_BYTES = 6
 
 SPARE = 0.1
 """Share of an accelerator's memory that is left to its driver and to fragmentation."""
-
-_CGROUP_LIMITS = (
-    Path("/sys/fs/cgroup/memory.max"),
-    Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"),
-)
 
 
 @dataclass(frozen=True)
@@ -188,16 +182,7 @@ def available_bytes(device: "Device") -> int | None:
         return int(device.memory_bytes * (1 - SPARE))
     if device.kind != "cpu":
         return None
-    try:
-        found = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")]
-    except (AttributeError, ValueError, OSError):  # Windows
-        return None
-    for path in _CGROUP_LIMITS:
-        try:
-            found.append(int(path.read_text("ascii")))
-        except (OSError, ValueError):  # not in a container, or `max`
-            continue
-    return min(found)
+    return ram_bytes()
 
 
 def choose_remat(

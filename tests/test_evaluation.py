@@ -132,7 +132,7 @@ def test_too_little_memory_is_told_with_a_remedy(tiny_run, mine, tmp_path, monke
 
     monkeypatch.setattr(generation, "answer_rows", full)
     run = tiny_run.result.run.path
-    with pytest.raises(KerasftError, match=r"too little memory.*--set eval\.batch_size=2"):
+    with pytest.raises(KerasftError, match=r"out of memory while.*--set eval\.batch_size=2"):
         kerasft.evaluate(run, data=mine, out=tmp_path / "out")
     assert list((tmp_path / "out").iterdir()) == []
 

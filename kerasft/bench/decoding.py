@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 
 from kerasft.bench.work import FIRST_TOKEN, SEED, TOKENS
-from kerasft.errors import is_out_of_memory
 from kerasft.models.families import FAMILIES, Family
+from kerasft.out_of_memory import is_out_of_memory
 
 Prompts = Sequence[Sequence[int]]
 

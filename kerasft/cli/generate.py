@@ -106,6 +106,7 @@ def generate(
 
     from kerasft.engine.decode import Sampling
     from kerasft.generation import answer_rows, prompt_row, stream
+    from kerasft.out_of_memory import explained
     from kerasft.tasks import TASKS
 
     sampling = Sampling(temperature=temperature, top_k=top_k, top_p=top_p, seed=seed)
@@ -118,20 +119,25 @@ def generate(
         else (row if raw else prompt_row(model, row, passage))
         for row in asked
     ]
+    shorter = f"fewer tokens than --max-new-tokens {max_new_tokens}"
     if file is None:
         pieces = []
-        for piece in stream(model, rows[0], max_new_tokens=max_new_tokens, sampling=sampling):
-            pieces.append(piece)
-            if not as_json:
-                click.echo(printable(piece).plain, nl=False)
+        with explained("answering a prompt", lambda: ["try a shorter prompt", shorter]):
+            for piece in stream(model, rows[0], max_new_tokens=max_new_tokens, sampling=sampling):
+                pieces.append(piece)
+                if not as_json:
+                    click.echo(printable(piece).plain, nl=False)
         if as_json:
             print_json({"prompt": asked[0], "answer": "".join(pieces)})
         else:
             click.echo()
         return
-    answers = answer_rows(
-        model, rows, max_new_tokens=max_new_tokens, batch_size=batch_size, sampling=sampling
-    )
+    together = min(batch_size, len(rows))
+    fewer = [f"try --batch-size {together // 2}"] if together > 1 else []
+    with explained(f"answering {together} prompts together", lambda: [*fewer, shorter]):
+        answers = answer_rows(
+            model, rows, max_new_tokens=max_new_tokens, batch_size=batch_size, sampling=sampling
+        )
     lines = [_line(row, answer) for row, answer in zip(asked, answers, strict=True)]
     if out is None:
         click.echo("\n".join(lines))

@@ -15,7 +15,7 @@ from typing import NamedTuple, NoReturn
 
 import click
 
-from kerasft.errors import KerasftError
+from kerasft.errors import KerasftError, OutOfMemory
 
 
 class Entry(NamedTuple):
@@ -36,8 +36,15 @@ COMMANDS = {
     "inspect": Entry("kerasft.cli.inspect", "inspect", "Show what a recipe will train on."),
     "synth": Entry("kerasft.cli.synth", "synth", "Make text-to-SQL rows that execute."),
     "recipes": Entry("kerasft.cli.recipes", "recipes", "List, show, copy or check recipes."),
+    "kaggle": Entry("kerasft.cli.kaggle", "kaggle", "Run a recipe on Kaggle or Colab."),
     "runs": Entry("kerasft.cli.runs", "runs", "List runs and caches, or delete runs."),
 }
+
+OTHERWISE = (
+    "end other programs that use the device (`kerasft doctor` shows what is free)",
+    "choose a smaller model",
+)
+"""What helps where memory runs out in a command that has no setting for it."""
 
 INTERRUPTED = 130
 """Exit code after Ctrl-C: 128 and the signal's number, as shells have it."""
@@ -138,6 +145,12 @@ def run(args: Sequence[str]) -> int:
     except Exception as error:
         if _wants_traceback(options):
             _print_traceback()
+        from kerasft.out_of_memory import is_out_of_memory, told
+
+        if is_out_of_memory(error):
+            message = told(error, "running this command", OTHERWISE)
+            _explain(message, OutOfMemory.__name__, "--json" in options)
+            return 1
         hint = "" if _wants_traceback(options) else "\nkerasft --traceback … shows where."
         name = type(error).__name__
         _explain(f"unexpected {name}: {error}{hint}", name, "--json" in options)

@@ -1,13 +1,12 @@
 """One model's answers to the rows, judged in every way that was asked for."""
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from kerasft.console import Reporter
 from kerasft.data.examples import Encoded
-from kerasft.errors import RunError, is_out_of_memory
 from kerasft.evaluating import grades as judged
 from kerasft.evaluating.answers import Answers, answer, candidates
 from kerasft.evaluating.journal import Journal
@@ -15,6 +14,7 @@ from kerasft.evaluating.losses import Losses, completion_losses
 from kerasft.evaluating.retry import Retried, retry
 from kerasft.evaluating.rows import Rows
 from kerasft.judging import Grade, Judge, Prices, summarise_grades
+from kerasft.out_of_memory import answer_remedies, explained
 from kerasft.recipe import EvalSettings
 from kerasft.tasks import TASKS
 
@@ -154,31 +154,14 @@ class Contest:
         with (
             self._reporter.counting(f"Perplexity of {of}, {name}", count) as told,
             self.acting_as(name),
-            _advised("leave the perplexity out with --no-perplexity"),
+            explained("weighing completions", lambda: ["leave them out with --no-perplexity"]),
         ):
             return completion_losses(losses, encoded, told)
 
     def _fewer_rows(self, width: int) -> "AbstractContextManager[None]":
         """What to do where `eval.batch_size` rows, or so many of `width` candidates, do not fit."""
         size = self._settings.batch_size
+        remedies = answer_remedies(size, self._settings.max_new_tokens, "eval.batch_size")
         if width > 1:
-            return _advised(
-                f"try fewer candidates than --retry {width}, or a smaller batch: "
-                f"--set eval.batch_size={max(1, size // 2)}"
-            )
-        if size > 1:
-            return _advised(
-                f"{size} rows are answered together: try --set eval.batch_size={size // 2}"
-            )
-        return _advised("one row at a time is too much: try fewer eval.max_new_tokens")
-
-
-@contextmanager
-def _advised(remedy: str) -> Iterator[None]:
-    """A sentence where the accelerator's memory does not suffice."""
-    try:
-        yield
-    except Exception as error:
-        if not is_out_of_memory(error):
-            raise
-        raise RunError(f"the device has too little memory for this; {remedy}") from error
+            remedies.insert(0, f"try fewer candidates than --retry {width}")
+        return explained(f"answering {size} rows together", lambda: remedies)

@@ -16,6 +16,7 @@ from kerasft.models import downloads, embedded
 from kerasft.models.families import FAMILIES, Family
 from kerasft.models.opened import Opened, family_and_config, open_gguf, open_path, read_config
 from kerasft.models.presets import EMBEDDED, EMBEDDED_CONFIG, KNOWN
+from kerasft.out_of_memory import explained
 
 if TYPE_CHECKING:
     from kerasft.data.tokens import Tokenizer
@@ -85,6 +86,7 @@ def load_base(preset: str, *, dtype: str) -> BaseModel:
     Raises:
         ModelError: there is no such model, it cannot be downloaded, or its files are
             damaged, unsafe or of another family.
+        OutOfMemory: the weights do not fit the device.
     """
     if dtype not in DTYPES:
         raise ModelError(f"dtype {dtype!r}: expected one of {', '.join(DTYPES)}.")
@@ -97,8 +99,11 @@ def load_base(preset: str, *, dtype: str) -> BaseModel:
     from kerasft.models.fingerprint import fingerprint, keras_reader
 
     tokenizer = opened.load_tokenizer()
-    causal_lm = opened.family.build(opened.config, dtype)
-    opened.load_weights(causal_lm, dtype)
+    halved = ["set model.dtype = bfloat16, which takes half"] if dtype == "float32" else []
+    remedies = [*halved, "choose a smaller preset", "end other programs that use the device"]
+    with explained(f"loading {preset} in {dtype}", lambda: remedies):
+        causal_lm = opened.family.build(opened.config, dtype)
+        opened.load_weights(causal_lm, dtype)
     specs = opened.family.tensors(opened.config)
     return BaseModel(
         causal_lm=causal_lm,

@@ -1,0 +1,44 @@
+"""Memory as it is now."""
+
+import os
+
+import pytest
+
+from kerasft import memory_use as module
+from kerasft.memory_use import MemoryUse, free_ram_bytes, memory_use, ram_bytes, resident_bytes
+
+
+@pytest.fixture
+def container(tmp_path, monkeypatch):
+    limit, used = tmp_path / "memory.max", tmp_path / "memory.current"
+    monkeypatch.setattr(module, "_CGROUPS", ((limit, used),))
+    return limit, used
+
+
+def test_a_container_s_limit_is_the_ram(container):
+    limit, used = container
+    ram = ram_bytes()
+    assert ram > 2**28
+    limit.write_text("max\n")
+    used.write_text("1000\n")
+    assert ram_bytes() == ram
+    limit.write_text(f"{2**27}\n")
+    used.write_text(f"{2**26}\n")
+    assert ram_bytes() == 2**27
+    assert free_ram_bytes() == 2**26
+
+
+@pytest.mark.skipif(not os.path.exists("/proc/meminfo"), reason="Linux says what is free")
+def test_this_process_holds_some_and_less_is_free_than_there_is():
+    use = memory_use()
+    assert 2**23 < use.own <= use.total and 0 <= use.free < use.total
+    before = resident_bytes()
+    held = bytearray(os.urandom(1 << 20) * 64)
+    assert resident_bytes() - before > 48 << 20 and held
+
+
+def test_what_is_left_belongs_to_others():
+    use = MemoryUse("a card", total=100, own=60, free=4)
+    assert use.others == 36 and use.full
+    assert not MemoryUse("a card", total=100, own=60, free=5).full
+    assert MemoryUse("a card", total=100, own=90, free=20).others == 0
