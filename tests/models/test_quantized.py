@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from pathlib import Path
 from typing import Any
 
@@ -56,8 +57,10 @@ def quantised(name: str, how: str, folder: Path, dtype: str = "float32") -> Any:
     }
     causal_lm = tiny_causal_lm(name, dtype=dtype)
     options = {"config": configs[how]()} if how in configs else {"mode": how.split()[0]}
+    gc.freeze()  # Keras collects garbage at every kernel that it replaces: a second each
     causal_lm.backbone.quantize(**options)
     causal_lm.backbone.save_to_preset(str(folder))
+    gc.unfreeze()
     return causal_lm
 
 
@@ -82,8 +85,10 @@ CASES = [
 @pytest.mark.keras
 @pytest.mark.filterwarnings("ignore::UserWarning")
 @pytest.mark.parametrize(("name", "how"), CASES)
-def test_dequantised_weights_give_the_quantised_logits(tmp_path, name, how):
+def test_dequantised_weights_give_the_quantised_logits(tmp_path, name, how, backend):
     """With weights alone quantised, KerasHub's layers compute in float with just these values."""
+    if backend == "jax":
+        pytest.skip("files are read without a backend; torch computes the reference")
     theirs = quantised(name, how, tmp_path)
     opened, ours = dequantised(tmp_path)
     assert opened.config == tiny_config(name)
@@ -104,6 +109,8 @@ def test_dequantised_weights_give_the_quantised_logits(tmp_path, name, how):
 def test_what_is_left_is_the_rounding_of_activations(tmp_path, backend):
     """By default int8 layers also round their inputs, to 1/127 of the largest: that error
     stays outside, and is of the size that it has beside the float model."""
+    if backend == "jax":
+        pytest.skip("files are read without a backend; torch computes the reference")
     name = "llama3"
     theirs = quantised(name, "int8 with activations", tmp_path)
     _, ours = dequantised(tmp_path)
