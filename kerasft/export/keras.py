@@ -172,6 +172,11 @@ def _notes(weights: WeightsView, dtype: str, *, scaled: bool) -> tuple[str, ...]
         f"KerasHub loads floats in Keras' own default type: give dtype={dtype!r} to from_preset. "
         f"Prompt and answer share {SEQUENCE_LENGTH} tokens unless generate is given max_length."
     ]
+    if weights.family.name == "gemma3":
+        notes.append(
+            "KerasHub's preprocessor of Gemma 3 needs TensorFlow. Without it, load tokenizer and "
+            "model apart: Tokenizer.from_preset, and CausalLM.from_preset with preprocessor=None."
+        )
     stops = stop_ids(weights)
     if set(stops) - set(_kerashub_stops(weights)):
         notes.append(
