@@ -6,8 +6,9 @@ from kerasft import backend as backends
 from kerasft.console import SilentReporter
 from kerasft.data.batching import LENGTH_STEP
 from kerasft.data.sources import is_remote, load_rows, split_rows
+from kerasft.disk import run_bytes
 from kerasft.errors import DataError
-from kerasft.memory import plan_step, trainable_parameters
+from kerasft.memory import available_bytes, plan_step, trainable_parameters
 from kerasft.models.families import FAMILIES
 from kerasft.models.sources import BaseDescription, describe_base
 from kerasft.preparation import Prepared, prepare
@@ -28,15 +29,16 @@ def dry_run(recipe: str | Recipe, *, backend: str = backends.DEFAULT, **settings
     Returns:
         JSON values. What cannot be known here (rows of a data set that is not reachable,
         tokens without the model's tokenizer) is None, and `unknown` says why. `remat` and
-        `memory_bytes` are of the step as it would be done on this device, `shortage` what
-        to change where that is likely not to fit.
+        `memory_bytes` are of the step as it would be done on this device, which has
+        `available_bytes`; `shortage` is what to change where it is likely not to fit.
+        `disk_bytes` is what the run folder takes.
 
     Raises:
         KerasftError: the recipe or local rows are wrong.
     """
     resolved = load(recipe, settings) if isinstance(recipe, str) else override(recipe, settings)
     backends.select(backend)
-    from kerasft.engine.device import resolve_dtype
+    from kerasft.engine.device import current, resolve_dtype
 
     base = describe_base(resolved.model.preset)
     family = FAMILIES[base.family] if base.family else None
@@ -44,12 +46,17 @@ def dry_run(recipe: str | Recipe, *, backend: str = backends.DEFAULT, **settings
     plan: dict[str, Any] = {
         "recipe": to_toml(resolved),
         "backend": backend,
+        "preset": base.preset,
+        "source": base.source,
+        "family": base.family,
         "dtype": dtype,
         "base_parameters": base.parameters,
         "trainable_parameters": None,
         "remat": None,
         "memory_bytes": None,
+        "available_bytes": available_bytes(current()),
         "shortage": None,
+        "disk_bytes": None,
         "download_bytes": base.download_bytes,
         "licence": base.licence,
         "licence_page": base.licence_page,
@@ -69,6 +76,7 @@ def dry_run(recipe: str | Recipe, *, backend: str = backends.DEFAULT, **settings
         plan["remat"] = "block" if step.remat else "none"
         plan["memory_bytes"] = step.memory_bytes
         plan["shortage"] = step.shortage
+    plan["disk_bytes"] = run_bytes(resolved, plan["steps"] or 0)
     return {key: value for key, value in plan.items() if not key.startswith("_")}
 
 

@@ -37,6 +37,7 @@ COMMANDS = {
     "synth": Entry("kerasft.cli.synth", "synth", "Make text-to-SQL rows that execute."),
     "recipes": Entry("kerasft.cli.recipes", "recipes", "List, show, copy or check recipes."),
     "kaggle": Entry("kerasft.cli.kaggle", "kaggle", "Run a recipe on Kaggle or Colab."),
+    "doctor": Entry("kerasft.cli.doctor", "doctor", "Show what this machine can run."),
     "runs": Entry("kerasft.cli.runs", "runs", "List runs and caches, or delete runs."),
 }
 

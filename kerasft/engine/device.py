@@ -54,16 +54,21 @@ def resolve_dtype(dtype: str) -> str:
     """
     if dtype != "auto":
         return dtype
+    return "bfloat16" if "bfloat16" in native_dtypes() else "float32"
+
+
+def native_dtypes() -> tuple[str, ...]:
+    """The types whose products this device computes as they are, not through another one."""
     kind = current().kind
     if kind == "cpu":
-        native = keras.backend.backend() == "torch" and not _cpu_flags().isdisjoint(
-            {"avx512_bf16", "amx_bf16"}
-        )
-    elif kind == "cuda":
-        native = _compute_capability() >= 8
-    else:
-        native = kind == "tpu"
-    return "bfloat16" if native else "float32"
+        flags = _cpu_flags() if keras.backend.backend() == "torch" else set()
+        native = not flags.isdisjoint({"avx512_bf16", "amx_bf16"})
+        return ("float32", "bfloat16") if native else ("float32",)
+    if kind == "cuda":
+        capability = _compute_capability()
+        halves = (("float16", 6), ("bfloat16", 8))
+        return ("float32", *(dtype for dtype, least in halves if capability >= least))
+    return ("float32", "bfloat16") if kind == "tpu" else ("float32", "float16")
 
 
 def _compute_capability() -> float:

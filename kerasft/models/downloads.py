@@ -62,6 +62,14 @@ def kaggle_folder(preset: str, file: str | None = None) -> Path:
     )
 
 
+def kaggle_cached(handle: str) -> bool:
+    """Whether kagglehub has a whole copy of some version of a model; never downloads."""
+    from kagglehub.config import get_cache_folder
+
+    variation = Path(get_cache_folder(), "models", *handle.split("/")[:4])
+    return any(marker.with_suffix("").is_dir() for marker in variation.glob("*.complete"))
+
+
 def kaggle_handle(preset: str) -> str:
     """The Kaggle handle of a KerasHub preset name or of a `kaggle://` string.
 

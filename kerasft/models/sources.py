@@ -230,5 +230,5 @@ def _kaggle_description(
     if family is None or config is None:
         return BaseDescription(preset, "kaggle", None, None, None, None, None, page, login)
     # The presets are published in bfloat16.
-    size = 2 * family.parameters(config)
+    size = 0 if downloads.kaggle_cached(handle) else 2 * family.parameters(config)
     return _description(preset, "kaggle", family, config, size, page, login)
