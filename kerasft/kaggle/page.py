@@ -87,4 +87,4 @@ def _text(text: str) -> str:
     """Text of any origin in one line of Markdown: what would be markup is shown as it is."""
     text = " ".join(str(text).split())
     text = text if len(text) <= _LONGEST else f"{text[:_LONGEST]} …"
-    return "".join(f"&#{ord(each)};" if each in "\\`*_{}[]<>()#|!$~&" else each for each in text)
+    return "".join(f"&#{ord(each)};" if each in "\\`*_[]<>|!$~&" else each for each in text)

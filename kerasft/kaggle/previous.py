@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
+from kerasft import locking
 from kerasft.errors import KerasftError
 from kerasft.recipe import Recipe
+from kerasft.resuming import MAY_CHANGE, flat, refused
 from kerasft.runs import RunFolder, is_run
-
-MAY_DIFFER = ("description", "train.time_budget")
-"""What two recipes of one run may differ in; everything else decides what comes out."""
 
 _DEEPEST = 6
 """Levels below the inputs where a run is looked for: Kaggle has mounted a notebook's output
@@ -23,7 +22,7 @@ two and four levels deep, and an output may hold folders of its own."""
 def put_in_place(run: Path, recipe: Recipe, earlier: Path | None = None) -> bool:
     """See to it that `run` is what an earlier session left of this recipe, if it left any.
 
-    A run of another recipe, or one without a whole checkpoint, is set aside, never deleted.
+    A run of another recipe, or one whose checkpoints are damaged, is set aside, never deleted.
 
     Args:
         run: where the run folder is to be.
@@ -65,25 +64,25 @@ def why_not(folder: Path, recipe: Recipe) -> str:
         return "it is not a run folder"
     try:
         run = RunFolder.open(folder)
-        others = differences(run.recipe(), recipe)
+        others = refused(flat(run.recipe()), flat(recipe))
         if others:
-            return f"its recipe differs in {', '.join(others)}"
-        if run.record().get("status") != "finished":
-            found, _ = checkpoint.latest(run.checkpoints)
-            return "" if found is not None else "it has no whole checkpoint"
+            return f"it is a run of another recipe: {', '.join(others)}"
+        found, damaged = checkpoint.latest(run.checkpoints)
+        if found is None and damaged:
+            return "none of its checkpoints is whole"
     except KerasftError as error:
         return str(error)
     return ""
 
 
-def differences(one: Recipe, other: Recipe) -> list[str]:
-    """Dotted names of the settings in which two recipes are not the same run."""
-    left, right = (dict(_flat(recipe.model_dump())) for recipe in (one, other))
-    return sorted(
-        name
-        for name in left.keys() | right.keys()
-        if left.get(name) != right.get(name) and name not in MAY_DIFFER
-    )
+def changed(run: Path, recipe: Recipe) -> dict[str, str]:
+    """What of a run's settings is other in a recipe and may be: dotted names, TOML values."""
+    old, new = flat(RunFolder.open(run).recipe()), flat(recipe)
+    return {
+        name: json.dumps(new[name], ensure_ascii=False)
+        for name in sorted(MAY_CHANGE & new.keys())
+        if new[name] is not None and old.get(name) != new[name]
+    }
 
 
 def runs_below(folder: Path) -> Iterator[Path]:
@@ -104,8 +103,8 @@ def copy_run(source: Path, target: Path) -> None:
     shutil.rmtree(staged, ignore_errors=True)
     for path in sorted(source.rglob("*")):
         relative = path.relative_to(source)
-        if any(part.startswith(".") for part in relative.parts):
-            continue  # locks, and what was being written when the session ended
+        if path.name == locking.NAME:
+            continue  # of a process that is no more
         # Contents alone: the modes of an input would leave folders that cannot be written.
         if path.is_dir():
             (staged / relative).mkdir(parents=True, exist_ok=True)
@@ -120,12 +119,3 @@ def _free(run: Path) -> Path:
     while (aside := run.with_name(f"{run.name}-before-{number}")).exists():
         number += 1
     return aside
-
-
-def _flat(settings: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for key, value in settings.items():
-        # A mapping of columns is one setting; sections are not.
-        if isinstance(value, dict) and prefix in ("", "prompt."):
-            yield from _flat(value, f"{prefix}{key}.")
-        else:
-            yield prefix + key, value

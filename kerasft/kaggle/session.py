@@ -19,13 +19,16 @@ from typing import Any
 
 from kerasft.durations import seconds_of, written
 from kerasft.errors import KerasftError
-from kerasft.kaggle.previous import put_in_place
+from kerasft.kaggle.previous import changed, put_in_place
 from kerasft.masking import masked
 from kerasft.recipe import load
 from kerasft.runs import RunFolder, is_run
 
 MARGIN_SECONDS = 300
 """Of a session that nothing may use: starting the machine, keeping the output."""
+
+_LENGTH = {"train.epochs", "train.max_steps"}
+"""What makes a finished run go on."""
 
 _INTERRUPTED = 130
 _SAVING_SECONDS = 120
@@ -80,15 +83,17 @@ class Session:
         """
         if kind != "cpu":
             self._process("kerasft.kaggle.device", backend, kind)
-        resumed = put_in_place(self.run, load(str(self.recipe)), self._earlier)
-        if self._status() == "finished":
-            print(f"{self.run} is trained to its end.")
-            return
-        arguments: list[Any] = (
-            ["--resume", self.run]
-            if resumed
-            else ["--recipe", self.recipe, "--backend", backend, "--out", self.run]
-        )
+        recipe = load(str(self.recipe))
+        if put_in_place(self.run, recipe, self._earlier):
+            settings = changed(self.run, recipe)
+            if self._status() == "finished" and _LENGTH.isdisjoint(settings):
+                print(f"{self.run} is trained to its end.")
+                return
+            arguments: list[Any] = ["--resume", self.run]
+            for name, value in settings.items():
+                arguments += ["--set", f"{name}={value}"]
+        else:
+            arguments = ["--recipe", self.recipe, "--backend", backend, "--out", self.run]
         budget = max(self.left() - self._reserve, 1)
         self._process("kerasft", "train", *arguments, "--time-budget", written(budget))
         if not self.finished:
