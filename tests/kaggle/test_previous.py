@@ -98,9 +98,8 @@ def test_a_copy_of_a_read_only_folder_can_be_written_to(recipe, tmp_path):
     for path in sorted(run.path.rglob("*"), reverse=True):
         path.chmod(0o555 if path.is_dir() else 0o444)
     copy_run(run.path, tmp_path / "run")
-    names = {
-        path.relative_to(tmp_path / "run").as_posix() for path in (tmp_path / "run").rglob("*")
-    }
+    found = (tmp_path / "run").rglob("*")
+    copies = {path.relative_to(tmp_path / "run").as_posix(): path for path in found}
     assert copies.keys() == {"recipe.toml", "run.json", "adapter", "adapter/adapter.json"}
     assert all(path.stat().st_mode & 0o200 for path in copies.values())
     assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
