@@ -191,10 +191,9 @@ def push(folder: Path, follow: bool, no_send: bool, out: Path | None, as_json: b
         print_json(_as_json(identity, pushed, ended, fetched))
     if ended is not None and not ended.complete:
         reason = f": {ended.failure}" if ended.failure else ""
-        raise KernelError(
-            f"{identity} ended as {ended.status.lower().replace('_', ' ')}{reason}. "
-            + ("" if not as_json else "\n".join(ended.log[-_LOG_LINES:]))
-        )
+        shown = ended.log[-_LOG_LINES:] if as_json else ()
+        status = ended.status.lower().replace("_", " ")
+        raise KernelError("\n".join([f"{identity} ended as {status}{reason}.", *shown]))
 
 
 def _tell(pushed: "Pushed") -> None:

@@ -22,10 +22,11 @@ class Accelerator:
         title: what people call it.
         kind: of its device: `gpu`, `tpu` or `cpu`.
         machine_shape: Kaggle's name of it, empty for none. Those of kaggle-cli 2.2.5.
-        colab: Colab's name of one that comes near it.
+        colab: Colab's name of one that comes near it, empty where it has none.
         default_backend: what a recipe runs on where no backend is asked for.
         package: what pip must bring for JAX to see it.
-        note: what is different on it, for the notebook's reader.
+        on_kaggle: how Kaggle gives it, for the notebook's reader.
+        note: what is different on it anywhere.
     """
 
     name: str
@@ -35,6 +36,7 @@ class Accelerator:
     colab: str
     default_backend: Backend
     package: str
+    on_kaggle: str
     note: str
 
     @property
@@ -54,21 +56,22 @@ ACCELERATORS: dict[str, Accelerator] = {
             colab="T4",
             default_backend="torch",
             package="jax[cuda12]",
-            note="Of the two T4s (16 GB each) one is used: kerasft trains on one device. "
-            f"A T4 has compute capability 7.5: {_NO_BFLOAT16}",
+            on_kaggle="Of the two T4s (16 GB each) one is used: kerasft trains on one device.",
+            note=f"A T4 has compute capability 7.5: {_NO_BFLOAT16}",
         ),
         Accelerator(
             name="p100",
             title="GPU P100",
             kind="gpu",
             machine_shape="NvidiaTeslaP100",
-            colab="T4",
+            colab="",
             default_backend="torch",
             package="jax[cuda12]",
-            note="Kaggle has retired the P100 and gives a session that asks for it a T4 instead; "
-            "choose `t4x2`. Where a P100 is still given: it has compute capability 6.0, for which "
-            "PyPI's torch has no kernels, so the check below stops the notebook unless a build "
-            f"for CUDA 12.6 stands in PACKAGES; {_NO_BFLOAT16}",
+            on_kaggle="Kaggle has retired the P100 and gives a session that asks for it a T4 "
+            "instead; choose `t4x2`.",
+            note="A P100 has compute capability 6.0, for which PyPI's torch has no kernels, so the "
+            "check below stops the notebook there unless a build for CUDA 12.6 stands in "
+            f"PACKAGES. Like a T4, {_NO_BFLOAT16}",
         ),
         Accelerator(
             name="tpu",
@@ -78,18 +81,19 @@ ACCELERATORS: dict[str, Accelerator] = {
             colab="V5E1",
             default_backend="jax",
             package="jax[tpu]",
+            on_kaggle="Of the eight chips one is used: kerasft trains on one device.",
             note="A TPU is reached through JAX, so the backend is `jax`; the base is in bfloat16, "
-            "which it computes in. Of the eight chips one is used: kerasft trains on one device. "
-            "The first step takes minutes, because XLA compiles it.",
+            "which it computes in. The first step takes longer, because XLA compiles it.",
         ),
         Accelerator(
             name="none",
             title="CPU",
             kind="cpu",
             machine_shape="",
-            colab="NONE",
+            colab="",
             default_backend="torch",
             package="",
+            on_kaggle="",
             note="Without an accelerator only small models are trained in reasonable time, "
             "such as `gemma3-270m` on a few hundred rows.",
         ),

@@ -17,7 +17,11 @@ from kerasft.kaggle.accelerators import Accelerator
 
 MARKDOWN, CODE = "markdown", "code"
 
+COLAB_SECONDS = 12 * 3600
+"""The longest session of Colab."""
+
 _LIMITS = "https://www.kaggle.com/docs/notebooks, Technical Specifications"
+_COLAB_LIMITS = "https://research.google.com/colaboratory/faq.html"
 
 
 @dataclass(frozen=True)
@@ -71,41 +75,43 @@ def cells(contents: Contents, colab: bool = False) -> Iterator[tuple[str, str, s
 
 
 def _about(contents: Contents, colab: bool) -> str:
-    limit = written(contents.accelerator.session_seconds)
+    accelerator = contents.accelerator
     if colab:
         going_on = (
             "The run folder lies on Google Drive. Colab may end a session at any time: run the "
             "notebook again, and it goes on from the last checkpoint."
         )
-        first = f"the machine with {contents.accelerator.colab}"
+        machine, note = f"Colab, {accelerator.colab or accelerator.title}", accelerator.note
     else:
         going_on = (
-            f"Kaggle ends a session after {limit}. Training stops before that, saves, and the "
-            "version ends well. Save and run another version: it finds this one's output among "
-            "its inputs and goes on from the same step, with the same result as if it had never "
+            f"Kaggle ends a session after {written(accelerator.session_seconds)}. Training stops "
+            "before that, saves, and the version ends well. Save and run another version: it finds "
+            "this one's output among its inputs and goes on from the same step, with the same result as if it had never "
             "stopped. When training is finished, scores and export follow."
         )
-        first = contents.accelerator.title
+        machine = f"Kaggle, {accelerator.title}"
+        note = f"{accelerator.on_kaggle} {accelerator.note}".strip()
     return "\n\n".join(
         [
             f"# {contents.title}",
             f"Trains the recipe `{contents.recipe_name}` with kerasft {contents.version} on "
-            f"{first}, backend `{contents.backend}`.",
-            f"**The device.** {contents.accelerator.note}",
+            f"{machine}, backend `{contents.backend}`.",
+            f"**The device.** {note}",
             f"**More than one session.** {going_on}",
         ]
     )
 
 
 def _parameters(contents: Contents, colab: bool) -> str:
-    accelerator = contents.accelerator
     if colab:
+        limit = COLAB_SECONDS
         places = [
             "# The run, its scores and the export; a folder that outlives the session.",
             f"WORKING = {_literal(f'/content/drive/MyDrive/kerasft/{contents.slug}')}",
-            "# What is left of a session is not known in Colab; this is the most that it gives.",
+            f"# The most that Colab gives ({_COLAB_LIMITS}); it may be less.",
         ]
     else:
+        limit = contents.accelerator.session_seconds
         places = [
             "# Outputs of earlier versions and data sets lie here, read-only.",
             'INPUT = "/kaggle/input"',
@@ -119,7 +125,7 @@ def _parameters(contents: Contents, colab: bool) -> str:
             "",
             "STARTED = time.time()",
             *places,
-            f"SESSION = {_literal(written(accelerator.session_seconds))}",
+            f"SESSION = {_literal(written(limit))}",
             "# Of it, for scores, export and push.",
             f"RESERVE = {_literal(written(KAGGLE_AFTERWARDS))}",
             f"BACKEND = {_literal(contents.backend)}",

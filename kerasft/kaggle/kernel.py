@@ -97,6 +97,8 @@ def init_kernel(
         raise KernelError("A TPU is reached through JAX: give --backend jax, or leave it out.")
     if push and export == NO_EXPORT:
         raise KernelError("There is no export to push; give --export FORMAT with --push.")
+    if colab and machine.kind != "cpu" and not machine.colab:
+        raise KernelError(f"Colab has no {machine.title}; give another --accelerator.")
     if wheels and colab:
         raise KernelError("--wheels names a Kaggle data set; Colab installs from PyPI.")
     if push:
