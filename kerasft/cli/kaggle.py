@@ -7,7 +7,7 @@ import click
 
 from kerasft.backend import Backend
 from kerasft.cli.options import backend_option, json_option, recipe_option, set_option
-from kerasft.cli.output import console, print_json, printable
+from kerasft.cli.output import console, number, print_json, printable
 from kerasft.errors import KernelError
 from kerasft.export.formats import FORMATS
 
@@ -169,7 +169,7 @@ def push(folder: Path, follow: bool, no_send: bool, out: Path | None, as_json: b
     identity = pushed.id if pushed else read(folder)["id"]
     if pushed and not as_json:
         _tell(pushed)
-    ended, fetched = None, []
+    ended, fetched, run = None, [], None
     if follow:
         notes = console(stderr=True)
         try:
@@ -185,10 +185,16 @@ def push(folder: Path, follow: bool, no_send: bool, out: Path | None, as_json: b
             raise
         if out is not None:
             fetched = pushing.fetch(ended, out)
+        run = pushing.progress(ended)
         if not as_json:
             _show(ended, len(fetched), out)
+            if run is not None and run["status"] != "finished":
+                click.echo(
+                    f"The run has done {number(run['steps'])} of {number(run['planned_steps'])} "
+                    f"steps. It goes on with: kerasft kaggle push {folder} --follow"
+                )
     if as_json and (ended is None or ended.complete):
-        print_json(_as_json(identity, pushed, ended, fetched))
+        print_json(_as_json(identity, pushed, ended, fetched, run))
     if ended is not None and not ended.complete:
         reason = f": {ended.failure}" if ended.failure else ""
         shown = ended.log[-_LOG_LINES:] if as_json else ()
@@ -220,7 +226,11 @@ def _show(ended: "Ended", fetched: int, out: Path | None) -> None:
 
 
 def _as_json(
-    identity: str, pushed: "Pushed | None", ended: "Ended | None", fetched: list[Path]
+    identity: str,
+    pushed: "Pushed | None",
+    ended: "Ended | None",
+    fetched: list[Path],
+    run: dict[str, Any] | None,
 ) -> dict[str, Any]:
     found: dict[str, Any] = {"id": identity}
     if pushed is not None:
@@ -236,5 +246,6 @@ def _as_json(
             "log": list(ended.log),
             "files": [name for name, _ in ended.files],
             "fetched": fetched,
+            "run": run,
         }
     return found

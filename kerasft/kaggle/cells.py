@@ -87,7 +87,8 @@ def _about(contents: Contents, colab: bool) -> str:
             f"Kaggle ends a session after {written(accelerator.session_seconds)}. Training stops "
             "before that, saves, and the version ends well. Save and run another version: it finds "
             "this one's output among its inputs and goes on from the same step, with the same "
-            "result as if it had never stopped. When training is finished, scores and export follow."
+            "result as if it had never stopped. When training is finished, scores and export "
+            "follow."
         )
         machine = f"Kaggle, {accelerator.title}"
         note = f"{accelerator.on_kaggle} {accelerator.note}".strip()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import tempfile
 from collections.abc import Sequence
@@ -106,7 +107,8 @@ def init_kernel(
 
         check_destination(push, login=False)
     resolved = load(recipe, overrides)
-    name = Path(recipe).stem
+    # A word, because the cell that writes the file takes its name without quotes.
+    name = re.sub(r"[^\w.-]+", "-", Path(recipe).stem)
     title = title or f"kerasft {name}"
     slug = kernel_metadata.check_title(title)
     contents = Contents(

@@ -24,6 +24,9 @@ POLL_SECONDS = 30.0
 _PATIENCE = 20
 """Questions in a row that may go unanswered before following is given up."""
 
+RUN_RECORD = "run/run.json"
+"""Where a notebook that `init_kernel` wrote leaves the record of its run."""
+
 _ENDED = ("COMPLETE", "ERROR", "CANCEL_ACKNOWLEDGED")
 _PAGE = 100
 _SOURCES = {
@@ -172,6 +175,22 @@ def fetch(ended: Ended, out: str | Path) -> list[Path]:
             ) from None
         fetched.append(place)
     return fetched
+
+
+def progress(ended: Ended) -> dict[str, Any] | None:
+    """Status and steps of the run in an output; None where it has none that can be read."""
+    import requests
+
+    address = dict(ended.files).get(RUN_RECORD)
+    if address is None:
+        return None
+    try:
+        with requests.get(address, timeout=60) as answer:
+            answer.raise_for_status()
+            found = answer.json()
+        return {name: found.get(name) for name in ("status", "steps", "planned_steps")}
+    except (OSError, ValueError, AttributeError):  # of requests, too
+        return None
 
 
 def log_lines(text: str) -> list[str]:

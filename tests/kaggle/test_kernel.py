@@ -181,6 +181,15 @@ def test_a_folder_that_holds_something_stays(tmp_path):
     assert [path.name for path in tmp_path.rglob("*")] == ["k", "mine.txt"]
 
 
+def test_a_recipe_of_any_name_is_written_by_its_cell(tmp_path):
+    file = tmp_path / "my own (2).toml"
+    file.write_text((recipes.shipped() / "sql.toml").read_text("utf-8"), "utf-8")
+    kernel = init_kernel(str(file), tmp_path / "k", username="me")
+    assert cells(kernel)["recipe"].startswith("%%writefile my-own-2-.toml\n")
+    assert '"my-own-2-.toml"' in cells(kernel)["train"]
+    assert kernel.id == "me/kerasft-my-own-2"
+
+
 def test_an_empty_folder_is_used(tmp_path: Path):
     (tmp_path / "k").mkdir()
     assert init_kernel("sql", tmp_path / "k", username="me").notebook.is_file()

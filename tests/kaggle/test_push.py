@@ -199,6 +199,20 @@ def test_the_command_follows_to_the_end(kaggle, folder, capfd, tmp_path):
     assert (out / "run" / "run.json").is_file()
 
 
+def test_a_run_that_is_not_finished_is_told_with_what_goes_on_with_it(kaggle, folder, capfd):
+    record = {"status": "stopped", "steps": 400, "planned_steps": 1200}
+    kaggle.statuses, kaggle.output = ["COMPLETE"] * 3, {"run/run.json": json.dumps(record).encode()}
+    arguments = ["kaggle", "push", str(folder), "--follow"]
+    assert run(arguments) == 0
+    printed = capfd.readouterr().out
+    assert "The run has done 400 of 1,200 steps" in printed and " ".join(arguments) in printed
+    assert run([*arguments, "--json"]) == 0
+    assert json.loads(capfd.readouterr().out)["run"] == record
+    kaggle.output = {"run/run.json": json.dumps({**record, "status": "finished"}).encode()}
+    assert run(arguments) == 0
+    assert "The run has done" not in capfd.readouterr().out
+
+
 def test_a_kernel_that_fails_exits_1_with_its_reason(kaggle, folder, capfd):
     kaggle.statuses, kaggle.failure = ["ERROR"], "Your notebook tried to allocate more memory"
     kaggle.log = "Error: the last line"
