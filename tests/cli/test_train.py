@@ -37,19 +37,19 @@ def library(monkeypatch, tmp_path):
     training = import_module("kerasft.training")
     calls = []
 
-    def result(status: str):
+    def result(status: str, stopped_by: str):
         def called(*args, **named):
             named.pop("reporter")
             calls.append((args, named))
             folder = RunFolder.create(tmp_path / f"run{len(calls)}", recipe.load("sql"), "sql")
             folder.end(status, "asked to stop" if status == "stopped" else "", **ENDED)
-            return training.TrainResult(folder, status, "", folder.record())
+            return training.TrainResult(folder, status, "", folder.record(), stopped_by)
 
         return called
 
-    def ends(status: str) -> None:
-        monkeypatch.setattr(training, "train", result(status))
-        monkeypatch.setattr(training, "resume", result(status))
+    def ends(status: str, stopped_by: str = "") -> None:
+        monkeypatch.setattr(training, "train", result(status, stopped_by))
+        monkeypatch.setattr(training, "resume", result(status, stopped_by))
 
     ends("finished")
     return calls, ends
@@ -57,15 +57,28 @@ def library(monkeypatch, tmp_path):
 
 def test_the_options_reach_the_library(library, tmp_path):
     calls, _ = library
-    line = ["train", "--recipe", "sql", "--backend", "jax", "--out", str(tmp_path / "x")]
+    line = [
+        "train",
+        "--recipe",
+        "sql",
+        "--backend",
+        "jax",
+        "--out",
+        str(tmp_path / "x"),
+        "--auto-batch",
+    ]
     assert run([*line, "--set", "train.max_steps=20", "--set", "model.preset=hf://a/b"]) == 0
     assert run(["train", "--recipe", "sql"]) == 0
     assert run(["train", "--resume", "runs/x"]) == 0
+    budget = ["--time-budget", "8h30m", "--set", "train.epochs=3"]
+    assert run(["train", "--resume", "runs/x", *budget]) == 0
     changed = {"train.max_steps": 20, "model.preset": "hf://a/b"}
+    longer = {"train.epochs": 3, "train.time_budget": "8h30m"}
     assert calls == [
-        (("sql",), {"backend": "jax", "out": tmp_path / "x", **changed}),
-        (("sql",), {"backend": "torch", "out": None}),
-        (("runs/x",), {"backend": None}),
+        (("sql",), {"backend": "jax", "out": tmp_path / "x", "auto_batch": True, **changed}),
+        (("sql",), {"backend": "torch", "out": None, "auto_batch": False}),
+        (("runs/x",), {"backend": None, "settings": {}}),
+        (("runs/x",), {"backend": None, "settings": longer}),
     ]
 
 
@@ -88,9 +101,22 @@ def test_json_is_the_record_and_nothing_else(library, capsys, tmp_path):
 
 def test_a_stopped_run_is_130_and_says_how_to_go_on(library, capsys, tmp_path):
     _, ends = library
-    ends("stopped")
+    ends("stopped", "signal")
     assert run(["train", "--recipe", "sql"]) == 130
     assert f"kerasft train --resume {tmp_path / 'run1'}" in capsys.readouterr().out
+
+
+def test_a_run_whose_time_is_used_up_is_0_and_says_how_to_go_on(library, capsys, tmp_path):
+    _, ends = library
+    ends("stopped", "time budget")
+    assert run(["train", "--recipe", "sql", "--time-budget", "1h"]) == 0
+    assert f"kerasft train --resume {tmp_path / 'run1'}" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("option", [["--out", "x"], ["--dry-run"], ["--auto-batch"]])
+def test_what_resume_cannot_do_is_wrong_usage(library, option):
+    assert run(["train", "--resume", "runs/x", *option]) == 2
+    assert library[0] == []
 
 
 def test_a_wrong_override_is_told_before_anything(library, capsys):
