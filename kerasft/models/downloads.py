@@ -6,8 +6,14 @@ The library's own message is not shown: it may hold a signed address.
 
 from __future__ import annotations
 
+import contextlib
+import errno
+import hashlib
+import json
+import re
 from pathlib import Path
 
+from kerasft.caches import cache_dir
 from kerasft.errors import ModelError
 from kerasft.models.presets import KNOWN
 
@@ -36,9 +42,11 @@ def kaggle_folder(preset: str, file: str | None = None) -> Path:
         ModelError: it cannot be downloaded; says where to accept the licence and log in.
     """
     import kagglehub
-    from kagglehub.exceptions import KaggleApiHTTPError
+    from kagglehub.config import get_cache_folder
+    from kagglehub.exceptions import DataCorruptionError, KaggleApiHTTPError
 
     handle = kaggle_handle(preset)
+    page, cache = kaggle_page(handle), Path(get_cache_folder())
     try:
         return Path(kagglehub.model_download(handle, path=file))
     except KaggleApiHTTPError as error:
@@ -48,18 +56,24 @@ def kaggle_folder(preset: str, file: str | None = None) -> Path:
             403: "its licence is not accepted or you are not logged in",
             404: "Kaggle has no such model, or you are not logged in",
         }.get(status, f"Kaggle answered with status {status}")
+        remedy = _consent(page, KAGGLE_LOGIN)
     except ValueError:
         raise ModelError(
             f"{preset}: expected a handle such as kaggle://keras/gemma/keras/gemma_2b_en."
         ) from None
-    except OSError:
+    except DataCorruptionError:
+        reason, remedy = "it arrived damaged", "run this again, which fetches it anew"
+    except OSError as error:
         reason = "Kaggle cannot be reached from this machine"
+        remedy = _elsewhere(page, cache, KAGGLE_LOGIN)
+        if (full := _disk_fault(error)) is not None:
+            reason, remedy = full, _room(cache, "KAGGLEHUB_CACHE")
     except Exception as error:  # kagglehub's own errors share no base class
-        reason = f"kagglehub failed with {type(error).__name__}"
-    raise ModelError(
-        f"{preset} could not be downloaded because {reason}: accept the licence at "
-        f"{kaggle_page(handle)}, log in with `{KAGGLE_LOGIN}`, and run this again."
-    )
+        reason, remedy = (
+            f"kagglehub failed with {type(error).__name__}",
+            _consent(page, KAGGLE_LOGIN),
+        )
+    raise ModelError(f"{preset} could not be downloaded because {reason}: {remedy}.")
 
 
 def kaggle_cached(handle: str) -> bool:
@@ -124,20 +138,24 @@ def hugging_face_folder(preset: str, patterns: tuple[str, ...] = _HUB_FILES) -> 
         patterns: what is fetched: configs, tokenizers and weights without code.
 
     Raises:
-        ModelError: it cannot be downloaded; says where to accept the licence and log in.
+        ModelError: it cannot be downloaded, or what lies in the cache is damaged; says what
+            to do.
     """
     import huggingface_hub
-    from huggingface_hub import errors
+    from huggingface_hub import constants, errors
 
     repository, revision = _repository(preset)
+    page, cache = hugging_face_page(preset), Path(constants.HF_HUB_CACHE)
+    remedy = _consent(page, HUGGING_FACE_LOGIN)
     try:
-        folder = huggingface_hub.snapshot_download(
-            repository,
-            revision=revision,
-            allow_patterns=list(patterns),
-            etag_timeout=_TIMEOUT_SECONDS,
+        folder = Path(
+            huggingface_hub.snapshot_download(
+                repository,
+                revision=revision,
+                allow_patterns=list(patterns),
+                etag_timeout=_TIMEOUT_SECONDS,
+            )
         )
-        return Path(folder), Path(folder).name
     except errors.HFValidationError:
         raise ModelError(f"{preset}: expected hf://organisation/name[@revision].") from None
     except errors.GatedRepoError:
@@ -148,12 +166,77 @@ def hugging_face_folder(preset: str, patterns: tuple[str, ...] = _HUB_FILES) -> 
         reason = "the Hub has no such repository, or you are not logged in"
     except errors.LocalEntryNotFoundError:
         reason = "the Hugging Face Hub cannot be reached from this machine"
+        remedy = _elsewhere(page, cache, HUGGING_FACE_LOGIN)
     except (errors.HfHubHTTPError, OSError) as error:
         reason = f"the download failed with {type(error).__name__}"
-    raise ModelError(
-        f"{preset} could not be downloaded because {reason}: accept the licence at "
-        f"{hugging_face_page(preset)}, log in with `{HUGGING_FACE_LOGIN}`, and run this again."
+        if (full := _disk_fault(error)) is not None:
+            reason, remedy = full, _room(cache, "HF_HUB_CACHE")
+    else:
+        for path in sorted(folder.rglob("*")):
+            if path.is_file():
+                check_blob(path)
+        return folder, folder.name
+    raise ModelError(f"{preset} could not be downloaded because {reason}: {remedy}.")
+
+
+def check_blob(path: Path) -> None:
+    """Compare a file of the Hub's cache with the SHA-256 that the cache keeps it under.
+
+    A file is hashed once; that it was whole then is remembered with its size and time of
+    change. Files that lie under no hash, as small ones and those of Windows do, are left.
+
+    Raises:
+        ModelError: the file is damaged; says what to delete.
+    """
+    blob = path.resolve()
+    if not _SHA256.fullmatch(blob.name):
+        return
+    found = blob.stat()
+    seen = json.dumps([found.st_size, found.st_mtime_ns])
+    note = cache_dir() / "verified" / blob.name
+    try:
+        if note.read_text("ascii") == seen:
+            return
+    except (OSError, ValueError):  # not hashed yet
+        pass
+    with blob.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    if digest != blob.name:
+        raise ModelError(
+            f"{path.name} is damaged: its SHA-256 is {digest}, expected {blob.name}. Delete {blob} "
+            "and run this again, which downloads it anew."
+        )
+    with contextlib.suppress(OSError):  # it is then hashed again the next time
+        note.parent.mkdir(parents=True, exist_ok=True)
+        note.write_text(seen, "ascii")
+
+
+def _consent(page: str, login: str) -> str:
+    return f"accept the licence at {page}, log in with `{login}`, and run this again"
+
+
+def _elsewhere(page: str, cache: Path, login: str) -> str:
+    return (
+        f"connect once and run this again, or fetch it on a machine with a network (its licence "
+        f"is at {page}, the login is `{login}`) and copy it into {cache}, or set model.preset to "
+        "the copied folder"
     )
+
+
+def _room(cache: Path, variable: str) -> str:
+    return f"free space in {cache}, or set {variable} to a folder on another disk"
+
+
+def _disk_fault(error: OSError) -> str | None:
+    """What is wrong with the disk, where it is the disk."""
+    if error.errno in _FULL:
+        return "the disk is full"
+    return "its cache cannot be written to" if error.errno in _READ_ONLY else None
+
+
+_FULL = (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC))  # no quotas on Windows
+_READ_ONLY = (errno.EROFS, errno.EACCES, errno.EPERM)
+_SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
 def cached_hub_config(preset: str) -> Path | None:
