@@ -2,8 +2,9 @@
 
 Logits cannot show everything: in bfloat16 the rounding of all weights moves them more
 than one lost delta of a hundred does. Rounding has a bound for each element, though, so
-that here whatever goes past it is found. Pure NumPy, one tensor at a time and of that
-one piece at a time.
+that here whatever goes past it is found. A step of q8_0 can be wider than a whole delta;
+there the sum over a tensor tells, in which roundings cancel and a delta does not. Pure
+NumPy, one tensor at a time and of that one piece at a time.
 """
 
 from __future__ import annotations
@@ -13,6 +14,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+
+from kerasft.export.proof import RECOVERED
 
 if TYPE_CHECKING:
     from kerasft.export.stored import Stored
@@ -30,6 +33,10 @@ _SMALLEST = {"float32": 2.0**-150, "float16": 2.0**-25, "bfloat16": 2.0**-134}
 
 _SUM = 2.0**-22
 """Error of base + delta in float32, as a fraction of the sum: two roundings of 2⁻²⁴, doubled."""
+
+_KEPT, _DEVIATIONS = 0.5, 6
+"""A tensor's delta is lost where less than half of it, or more than half too much, is there
+and rounding that is independent of the delta gives that in six standard deviations or more."""
 
 _PRODUCT = 2.0**-18
 """Error of A·B in float32, as a fraction of the largest element of the delta: products
@@ -91,6 +98,21 @@ def compare_tensors(weights: WeightsView, stored: Stored) -> tuple[TensorCompari
     return comparison, faults
 
 
+def judge_training(comparison: TensorComparison) -> list[str]:
+    """A fault where rounding took more of the training than `RECOVERED` leaves.
+
+    For a proof without logits, which would show it: a value may be as near to its sum as
+    its type allows, and still be the base's, where the delta is less than a last place.
+    """
+    part = comparison.recovered
+    if part is None or RECOVERED[0] <= part <= RECOVERED[1]:
+        return []
+    return [
+        f"{part:.1%} of what training changed is in the tensors; 100% is expected. A finer --dtype "
+        "may hold it"
+    ]
+
+
 @dataclass
 class _Result:
     """Sums over the pieces of one tensor."""
@@ -102,6 +124,7 @@ class _Result:
     share: float = 0.0
     along: float = 0.0
     squared: float = 0.0
+    noise: float = 0.0
 
 
 def _compare(weights: WeightsView, stored: Stored, spec: TensorSpec) -> _Result:
@@ -125,7 +148,10 @@ def _compare(weights: WeightsView, stored: Stored, spec: TensorSpec) -> _Result:
         difference = np.abs(found - expected)
         if not difference.any():  # as most are that have no delta
             continue
-        share = difference / _allowed(expected, dtype, largest)
+        allowed = _allowed(expected, dtype, largest)
+        if change is not None:
+            result.noise += float(np.square(allowed * change).sum(dtype=np.float64))
+        share = difference / allowed
         share[~np.isfinite(share)] = np.inf
         result.wrong += int(np.count_nonzero(share > 1))
         result.share = max(result.share, float(share.max()))
@@ -136,7 +162,25 @@ def _compare(weights: WeightsView, stored: Stored, spec: TensorSpec) -> _Result:
         )
         if result.squared:
             result.fault += f"; {result.along / result.squared:.1%} of its delta is there"
+    elif dtype == "q8_0" and _is_lost(result):
+        result.fault = (
+            f"{spec.name}: {result.along / result.squared:.1%} of its delta is there, though each "
+            f"value is within its rounding to {dtype}; a finer --dtype may hold it"
+        )
     return result
+
+
+def _is_lost(result: _Result) -> bool:
+    """Whether the part of a delta that is there cannot come from rounding what was trained.
+
+    An error that lies evenly within ± e has a variance of e²/3; along and squared weigh
+    it with the delta.
+    """
+    if not result.squared:
+        return False
+    deviation = np.sqrt(result.noise / 3) / result.squared
+    beside = abs(result.along / result.squared - 1)
+    return bool(beside > max(_KEPT, _DEVIATIONS * deviation))
 
 
 def _parts(shape: tuple[int, ...]) -> Iterator[slice]:

@@ -27,7 +27,7 @@ from kerasft.export.probes import Probes, make_probes
 from kerasft.export.proof import Bound, Comparison, bound_for, compare_all, judge
 from kerasft.export.room import needed_bytes, shortage
 from kerasft.export.stored import Promise
-from kerasft.export.tensor_proof import TensorComparison, compare_tensors
+from kerasft.export.tensor_proof import TensorComparison, compare_tensors, judge_training
 from kerasft.export.views import attention_window, untouched
 from kerasft.export.words import compare_greedy, compare_words, loading_faults
 from kerasft.records import write_json
@@ -129,6 +129,8 @@ def verify_folder(
     missing = [name for name in form.packages if importlib.util.find_spec(name) is None]
     reason = _not_installed(missing) if missing else proof.make(live, ask)
     faults += proof.faults
+    if proof.comparison is None:
+        faults += judge_training(tensors)
     passed = NOT_VERIFIED if missing else PASSED
     verification = Verification(
         status=FAILED if faults else passed,

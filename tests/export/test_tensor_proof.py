@@ -5,7 +5,7 @@ import pytest
 
 from kerasft.export.hf import stored_hf, write_hf
 from kerasft.export.safetensors_writer import numpy_dtype
-from kerasft.export.tensor_proof import compare_tensors
+from kerasft.export.tensor_proof import compare_tensors, judge_training
 from tests.export.live import tiny_weights
 from tests.export.spoilers import ONE, SPOILERS
 
@@ -122,18 +122,34 @@ def test_q8_0_is_within_half_a_step_of_its_block():
     assert len(faults) == 1 and faults[0].startswith(f"{ONE}/kernel: ")
 
 
-def test_missing_tensors_and_values_that_are_not_numbers_are_found():
-    weights = tiny_weights("gemma")
+@pytest.mark.parametrize("name", ["one_lost", "one_transposed", "of_another_layer"])
+def test_a_delta_that_is_less_than_a_step_of_q8_0_is_missed_in_the_sum_over_its_tensor(name):
+    settings = {"targets": ["query"], "base_dtype": "bfloat16"}
+    weights = tiny_weights("gemma", size=5e-5, hidden_dim=4096, **settings)
+    comparison, faults = compare_tensors(weights, Held(weights, "q8_0", q8_0))
+    assert faults == []
+    spoilt = SPOILERS[name](weights)
 
-    def spoilt(spec, array):
-        if spec.name == f"{ONE}/kernel":
-            return None
-        if spec.name == "final_norm/scale":
-            array = array.copy()
-            array[3] = np.nan
-        return array
+    def other(spec, array):
+        delta = spoilt.delta(spec.name)
+        base = weights.base_array(spec).astype(np.float32)
+        return q8_0(spec, base if delta is None else base + delta)
 
-    comparison, faults = compare_tensors(weights, Held(weights, "float32", spoilt))
-    assert comparison.wrong_tensors == 2 and comparison.largest_share == np.inf
-    assert faults[0] == f"{ONE}/kernel is missing or has another shape"
-    assert faults[1].startswith("final_norm/scale: 1 of 32 values")
+    comparison, faults = compare_tensors(weights, Held(weights, "q8_0", other))
+    assert comparison.wrong_values == 0 and comparison.wrong_tensors == 1
+    (fault,) = faults
+    assert fault.startswith(f"{ONE}/kernel: ") and "though each value is within" in fault
+
+
+def test_training_that_rounding_takes_away_is_a_fault_where_no_logits_show_it():
+    """Deltas of less than half a last place are rounded back to the base."""
+
+    def rounded(spec, array):
+        return array.astype(numpy_dtype("bfloat16"))
+
+    for size, faults in ((0.01, 0), (3e-4, 1)):
+        weights = tiny_weights("gemma", base_dtype="bfloat16", size=size)
+        comparison, wrong = compare_tensors(weights, Held(weights, "bfloat16", rounded))
+        assert wrong == []
+        assert len(judge_training(comparison)) == faults
+    assert "of what training changed is in the tensors" in judge_training(comparison)[0]

@@ -123,6 +123,14 @@ def test_a_proof_by_tensors_says_so_and_compares_everything_but_logits(tmp_path)
     assert verification.tensors.adapted == 14
 
 
+def test_a_light_adapter_that_rounding_takes_away_fails_without_logits_too(tmp_path):
+    weights = tiny_weights("gemma", base_dtype="bfloat16", size=3e-4)
+    write_hf(weights, tmp_path, dtype="bfloat16")
+    verification = verify_folder(weights, tmp_path, live=None, ask=ask_here)
+    (fault,) = verification.faults
+    assert "of what training changed is in the tensors" in fault and "finer --dtype" in fault
+
+
 def test_where_float32_does_not_fit_no_live_model_is_built(tmp_path, monkeypatch):
     weights = tiny_weights("gemma")
     write_hf(weights, tmp_path, dtype="float32")
