@@ -54,6 +54,8 @@ def use_peft(facts: Facts) -> str:
         )
     else:
         base, origin = "base", "the text model that it was trained on, as a folder"
+    revision = config.get("revision") if base == published else None
+    given = f'base, revision="{revision}"' if revision else "base"
     lines = [
         "```python",
         "from peft import PeftModel",
@@ -62,7 +64,7 @@ def use_peft(facts: Facts) -> str:
         f'base = "{base}"  # {origin}',
         f'folder = "{name}"  # this folder, or its name on the Hub',
         "tokenizer = AutoTokenizer.from_pretrained(folder)",
-        "model = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(base), folder)",
+        f"model = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained({given}), folder)",
         "model.generation_config = GenerationConfig.from_pretrained(folder)  # its stop tokens",
         *_generation(),
         "```\n",
@@ -76,7 +78,8 @@ def use_peft(facts: Facts) -> str:
         *lines,
         _VLLM,
         "```bash",
-        f"vllm serve {base} --enable-lora --max-lora-rank {bound} \\",
+        f"vllm serve {base}{f' --revision {revision}' if revision else ''} --enable-lora "
+        f"--max-lora-rank {bound} \\",
         f"  --lora-modules {name}=./{name} --generation-config ./{name}",
         "```\n",
     )

@@ -241,6 +241,8 @@ def _notes(
             "The base was dequantised from a quantised copy of the publisher's weights: on the "
             f"publisher's own model the answers differ. {where}."
         )
+    elif hub_base(weights.preset) is None and not weights.wrapped:
+        notes.append(f"PEFT loads it on {name} in Hugging Face format. {where}.")
     if weights.wrapped:
         notes.append(
             f"PEFT does not find the layers in {name}, which holds the text model inside another "

@@ -89,7 +89,8 @@ class StoredPeft:
             for name in sorted(linear - self._adapter.modules.keys())
             if is_named(targets, name)
         ]
-        said = _described(self._folder).get("base", {}).get("fingerprint")
+        base = _described(self._folder).get("base")
+        said = base.get("fingerprint") if isinstance(base, dict) else None
         if said not in (None, self._weights.fingerprint):
             faults.append(
                 f"{DESCRIPTION} names a base with fingerprint {said}; the adapter was trained on "

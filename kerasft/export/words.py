@@ -37,10 +37,10 @@ def compare_words(
         How many texts were compared and how many have equal ids, and every fault.
     """
     faults = _stop_faults(weights, answer)
+    if answer["texts"] is None:  # and without a tokenizer there are no turns
+        return {}, faults
     if form.chat:
         faults += _chat_faults(weights, probes, answer)
-    if answer["texts"] is None:
-        return {}, faults
     differing = [
         text
         for text, ids in zip(probes.texts, answer["texts"], strict=True)

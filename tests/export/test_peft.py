@@ -119,6 +119,8 @@ def test_notes_tell_the_ranks_and_what_vllm_needs(tmp_path):
     assert f"off by {described['relative_error']:.2%}" in shared.notes[0]
     assert 0.1 < described["relative_error"] < 1
     assert written(folders[1], "adapter_config.json")["rank_pattern"] == {}
+    # Its base, somebody's folder, is nowhere on the Hub.
+    assert exact.notes[2].startswith("PEFT loads it on tiny-llama3 in Hugging Face format. --with-")
     enough = write_peft(tiny_weights("llama3", rank=4), folders[2], dtype="float32", share_rank=600)
     assert "rank 600, which holds the adapter exactly" in enough.notes[0]
     assert "vLLM takes ranks up to 512" in enough.notes[1]

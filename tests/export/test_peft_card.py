@@ -36,6 +36,12 @@ def test_the_rank_that_vllm_must_keep_room_for_is_stated(tmp_path):
     assert "vllm serve org/name --enable-lora --max-lora-rank 32" in text
 
 
+def test_the_base_is_loaded_in_the_revision_that_was_trained_on(tmp_path):
+    text = said(tmp_path, tiny_weights("gemma", preset="hf://org/name@abc"))
+    assert 'AutoModelForCausalLM.from_pretrained(base, revision="abc"), folder)' in text
+    assert "vllm serve org/name --revision abc --enable-lora" in text
+
+
 def test_the_publishers_base_is_not_called_the_dequantised_one(tmp_path):
     text = said(tmp_path, tiny_weights("gemma3", preset="gemma3-270m"))
     assert '"google/gemma-3-270m"  # the publisher\'s own, of which' in text

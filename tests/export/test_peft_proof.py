@@ -18,7 +18,7 @@ from kerasft.export.peft import write_peft
 from kerasft.export.peft_proof import promised_peft, stored_peft
 from kerasft.export.tensor_proof import TensorComparison, compare_tensors
 from kerasft.export.verify import verify_folder
-from tests.export.live import live_model, tiny_weights
+from tests.export.live import ask_here, live_model, tiny_weights
 from tests.export.spoilers import SPOILERS
 
 FILE = "adapter_model.safetensors"
@@ -153,6 +153,20 @@ def test_a_shared_rank_that_is_none_is_refused(tmp_path, share_rank):
     path.write_text(json.dumps(json.loads(path.read_text()) | {"share_rank": share_rank}))
     with pytest.raises(ExportError, match="expected a rank or null"):
         promised_peft(tmp_path, weights)
+
+
+def test_an_adapter_without_a_tokenizer_goes_by_its_bases(tmp_path):
+    """PEFT's own `save_pretrained` leaves the adapter's two files alone."""
+    weights = tiny_weights("gemma3")
+    write_peft(weights, tmp_path, dtype="float32")
+    for path in tmp_path.iterdir():
+        if not path.name.startswith("adapter_"):
+            path.unlink()
+    verification = verify_folder(weights, tmp_path, live=None, ask=ask_here)
+    assert verification.status == "passed" and verification.tokenizer == {}
+    (tmp_path / "tokenizer_config.json").write_text("{")
+    verification = verify_folder(weights, tmp_path, live=None, ask=ask_here)
+    assert "a PEFT adapter cannot be loaded from the folder" in verification.faults[0]
 
 
 def test_a_folder_that_holds_no_adapter_is_refused(tmp_path):

@@ -23,13 +23,19 @@ from kerasft.export.readers.answering import (
     words,
 )
 
+_TOKENIZER = ("tokenizer_config.json", "tokenizer.json", "tokenizer.model")
+"""Without any of these an adapter goes by the tokenizer of its base, as PEFT itself writes it."""
+
 
 def main(folder: Path, scratch: Path) -> None:
     """Answers every probe in the compute dtype that is asked for."""
     import transformers
 
     asked = Asked.read(scratch)
-    tokenizer = transformers.AutoTokenizer.from_pretrained(folder, local_files_only=True)
+    said: dict[str, Any] = dict.fromkeys(("texts", "framed", "chat"))
+    if any((folder / name).is_file() for name in _TOKENIZER):
+        tokenizer = transformers.AutoTokenizer.from_pretrained(folder, local_files_only=True)
+        said = words(tokenizer, asked)
     generation = None
     if (folder / "generation_config.json").is_file():
         generation = transformers.GenerationConfig.from_pretrained(folder, local_files_only=True)
@@ -38,7 +44,7 @@ def main(folder: Path, scratch: Path) -> None:
         "architecture": None,
         "eos_token_ids": generation and generation.eos_token_id,
         "continuations": [],
-        **words(tokenizer, asked),
+        **said,
         **surroundings("transformers", "tokenizers", "torch", "peft"),
     }
     if asked.logits:
