@@ -114,6 +114,7 @@ REFUSED: dict[str, list[tuple[dict[str, Any], str]]] = {
         ({"hidden_act": "gelu"}, "hidden_act"),
         ({"num_key_value_heads": 3}, "shared"),
         ({"rope_scaling": {"rope_type": "llama3", "factor": 8.0}}, "low_freq_factor"),
+        ({"rope_scaling": {"rope_type": "linear", "factor": 4.0}}, "linear rope scaling"),
     ],
 }
 
@@ -127,6 +128,13 @@ def test_what_kerashub_cannot_express_is_refused(name, change, said):
     written = family.hf_config(tiny_config(name), dtype="float32", bos_id=2, eos_ids=[1], pad_id=0)
     with pytest.raises(ModelError, match=said):
         family.config_from_hf(written | change)
+
+
+def test_a_llama_preset_with_the_scaling_that_kerashub_ignores_is_refused():
+    values = tiny_config("llama3")
+    assert FAMILIES["llama3"].config_from_keras(values) == values
+    with pytest.raises(ModelError, match="linear rope scaling"):
+        FAMILIES["llama3"].config_from_keras(values | {"rope_position_scaling_factor": 4.0})
 
 
 def test_all_faults_of_a_config_come_at_once():

@@ -216,6 +216,13 @@ class Llama3(Family):
         reader.finish()
         return config
 
+    def config_from_keras(self, values: Mapping[str, Any]) -> dict[str, Any]:
+        config = super().config_from_keras(values)
+        reader = ConfigReader(config, "This preset's config.json")
+        _require_no_linear_scaling(reader, config["rope_position_scaling_factor"])
+        reader.finish()
+        return config
+
     def config_from_gguf(self, file: GgufFile) -> dict[str, Any]:
         reader = ConfigReader(file.metadata, "This Llama GGUF file")
         n = reader.size("llama.attention.head_count")
@@ -291,8 +298,6 @@ class Llama3(Family):
         if config["rope_frequency_adjustment_factor"]:
             scaling = {"rope_type": "llama3"}
             scaling |= {theirs: config[ours] for ours, theirs in _SCALING.items()}
-        elif config["rope_position_scaling_factor"] != 1:
-            scaling = {"rope_type": "linear", "factor": config["rope_position_scaling_factor"]}
         return {
             "architectures": ["LlamaForCausalLM"],
             "model_type": "llama",
@@ -325,7 +330,6 @@ def _inverse_frequencies(config: Mapping[str, Any], head_width: int) -> np.ndarr
     """θ^(−2i/h), the low ones divided by the factor of `rope_type: llama3`."""
     plain = inverse_frequencies(head_width, config["rope_max_wavelength"])
     factor, low, high, length = (config[key] for key in _SCALING)
-    # KerasHub's layer leaves `rope_position_scaling_factor` out, whatever it is told.
     if low is None:
         return plain
     turns = length * plain / (2 * np.pi)
@@ -347,13 +351,20 @@ def _rope_from_hf(reader: ConfigReader) -> dict[str, Any]:
     if kind == "llama3":
         settings |= {ours: numbers.number(theirs) for ours, theirs in _SCALING.items()}
     elif kind == "linear":
-        settings["rope_position_scaling_factor"] = numbers.number("factor")
+        _require_no_linear_scaling(numbers, numbers.number("factor"))
     else:
         reader.require(
             kind == "default", f"rope_type: expected default, linear or llama3, got {kind!r}"
         )
     reader.faults += numbers.faults
     return settings
+
+
+def _require_no_linear_scaling(reader: ConfigReader, factor: float) -> None:
+    """KerasHub's Llama leaves it out whatever it is told: another model would be trained."""
+    reader.require(
+        factor == 1, f"linear rope scaling: expected none (KerasHub ignores it), got {factor}"
+    )
 
 
 def _rope_from_factors(
