@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from kerasft.export import card_sections as sections
 from kerasft.export.card_facts import Facts, gather, publishable
 from kerasft.export.card_metadata import front_matter
+from kerasft.records import write_text
 
 if TYPE_CHECKING:
     from kerasft.export.verify import Verification
@@ -37,7 +38,7 @@ def write_card(
     """
     facts = gather(folder, title, run, weights, written, verification)
     for name, text in ((CARD, card(facts)), (NOTICE, notice(facts))):
-        (folder / name).write_text(publishable(text, run), encoding="utf-8")
+        write_text(folder / name, publishable(text, run))
 
 
 def card(facts: Facts) -> str:

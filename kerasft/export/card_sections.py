@@ -145,7 +145,7 @@ def limits(facts: Facts) -> str:
             "A wrong query often looks right and runs. Read the SQL, and run it with rights to "
             "read alone."
         )
-    if facts.family == "gemma3":
+    if facts.family == "gemma3" and facts.format != "gguf":  # llama.cpp adds up in float32
         parts.append("Gemma 3 overflows in float16: load it in bfloat16 or float32.")
     return "## Limits\n\n" + "".join(f"- {part}\n" for part in parts)
 

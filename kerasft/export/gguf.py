@@ -21,6 +21,7 @@ from kerasft.export.merging import Merger
 from kerasft.export.modelfile import modelfile
 from kerasft.export.stored import coarsest
 from kerasft.export.written import Written, files_of
+from kerasft.records import write_text
 
 if TYPE_CHECKING:
     from gguf import GGMLQuantizationType, GGUFReader, GGUFWriter
@@ -80,7 +81,7 @@ def write_gguf(weights: WeightsView, out: Path, *, dtype: str) -> Written:
     merger.finish()
     if faults:
         raise ExportError(collected(f"The merged weights do not fit {dtype}", faults))
-    (out / "Modelfile").write_text(modelfile(weights, path.name), encoding="utf-8")
+    write_text(out / "Modelfile", modelfile(weights, path.name))
     return Written(
         files=files_of(out),
         dtype=dtype,

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from kerasft.errors import ExportError
 from kerasft.export.manifest import VERIFICATION, is_document
 from kerasft.export.push.destination import Destination
-from kerasft.export.push.plan import LocalFile, Plan, Remote, RemoteFile
+from kerasft.export.push.plan import CHANGED, NEW, LocalFile, Plan, Remote, RemoteFile
 from kerasft.models.downloads import KAGGLE_LOGIN, kaggle_page
 
 if TYPE_CHECKING:
@@ -113,7 +113,7 @@ def send(plan: Plan, local: Sequence[LocalFile], *, private: bool) -> str:
     from kagglehub.clients import build_kaggle_client
 
     destination = plan.destination
-    if not plan.to_send:
+    if not plan.named(NEW, CHANGED):
         return kaggle_page(destination.handle)
     folder = local[0].path.parents[local[0].name.count("/")]
     sent = {file.name for file in local}

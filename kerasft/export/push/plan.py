@@ -121,7 +121,7 @@ class Plan:
         """
         changed = self.named(CHANGED)
         beside = [name for name in self.left if not is_document(name)]
-        if self.remote is None or not self.to_send or not (changed or beside):
+        if self.remote is None or not self.named(NEW, CHANGED) or not (changed or beside):
             return []
         if self.remote.versioned:
             reasons = [f"with another {_listed(changed)}"] if changed else []

@@ -58,6 +58,8 @@ def test_consent_is_needed_for_what_is_not_ours_alone(tmp_path):
         "makes a version after 3 with another b and without old.bin"
     ]
     assert plan(WHERE, files[:1], remote(same, old)).asks == []  # nothing is sent
+    empty = local(tmp_path, "c", b"")
+    assert plan(WHERE, [empty], remote(RemoteFile("c", 2))).asks == ["replaces c"]
 
 
 @pytest.mark.parametrize(
