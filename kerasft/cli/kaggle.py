@@ -66,8 +66,12 @@ def kaggle() -> None:
     "--wheels",
     default="",
     metavar="OWNER/NAME",
-    help="Kaggle data set with the wheels of kerasft and what it needs: the notebook then runs "
-    "without the internet.",
+    help="Kaggle data set with wheels of kerasft or of what it needs, where pip looks, too.",
+)
+@click.option(
+    "--offline",
+    is_flag=True,
+    help="With --wheels: no internet; the data set holds all that pip installs.",
 )
 @click.option("--colab", is_flag=True, help="For Colab, with Google Drive, instead of Kaggle.")
 @json_option
@@ -84,6 +88,7 @@ def init(
     username: str,
     datasets: tuple[str, ...],
     wheels: str,
+    offline: bool,
     colab: bool,
     as_json: bool,
 ) -> None:
@@ -98,6 +103,8 @@ def init(
     """
     if yes and not destination:
         raise click.UsageError("--yes goes with --push.")
+    if offline and (not wheels or destination):
+        raise click.UsageError("--offline goes with --wheels, and without --push.")
     if colab and (username or datasets or wheels):
         raise click.UsageError("--username, --dataset and --wheels are for Kaggle, not --colab.")
     from kerasft.kaggle.kernel import init_kernel
@@ -115,6 +122,7 @@ def init(
         username=username,
         datasets=datasets,
         wheels=wheels,
+        offline=offline,
         colab=colab,
     )
     if as_json:

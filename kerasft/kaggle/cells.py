@@ -36,7 +36,8 @@ class Contents:
         accelerator: that it is written for.
         backend: that trains.
         packages: what pip installs.
-        offline: whether pip takes them from wheels among the inputs.
+        wheels: whether pip looks for them in wheels among the inputs.
+        offline: whether it looks nowhere else.
         secrets: name of each secret that is looked for, and whether it must be there.
         export: a format of `kerasft export`; "" for none.
         push: where the export goes; "" for nowhere.
@@ -51,6 +52,7 @@ class Contents:
     accelerator: Accelerator
     backend: Backend
     packages: Sequence[str]
+    wheels: bool
     offline: bool
     secrets: dict[str, bool]
     export: str
@@ -143,11 +145,12 @@ def _install(contents: Contents, colab: bool) -> str:
             "",
             'drive.mount("/content/drive")',
         ]
-    if contents.offline:
+    if contents.wheels:
+        alone = '"--no-index", ' if contents.offline else ""
         lines += [
-            "# Without the internet: the wheels of the attached data set.",
+            "# The wheels of the attached data set.",
             'wheels = sorted({str(file.parent) for file in Path(INPUT).rglob("*.whl")})',
-            'PACKAGES += ["--no-index", *(f"--find-links={folder}" for folder in wheels)]',
+            f'PACKAGES += [{alone}*(f"--find-links={{folder}}" for folder in wheels)]',
         ]
     return "\n".join(
         [

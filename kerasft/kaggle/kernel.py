@@ -68,6 +68,7 @@ def init_kernel(
     username: str = "",
     datasets: Sequence[str] = (),
     wheels: str = "",
+    offline: bool = False,
     colab: bool = False,
 ) -> Kernel:
     """Write a notebook that runs a recipe, and for Kaggle its metadata.
@@ -84,7 +85,8 @@ def init_kernel(
         title: of the notebook; `kerasft RECIPE` where not given.
         username: on Kaggle; the one that is logged in where not given.
         datasets: Kaggle data sets among its inputs, `owner/name`.
-        wheels: data set with kerasft's wheels: the notebook then runs without the internet.
+        wheels: data set with wheels, where pip looks beside the index.
+        offline: whether the notebook runs without the internet, with the wheels alone.
         colab: for Colab instead of Kaggle.
 
     Raises:
@@ -102,6 +104,10 @@ def init_kernel(
         raise KernelError(f"Colab has no {machine.title}; give another --accelerator.")
     if wheels and colab:
         raise KernelError("--wheels names a Kaggle data set; Colab installs from PyPI.")
+    if offline and not wheels:
+        raise KernelError("Without the internet pip needs wheels: give --wheels with --offline.")
+    if offline and push:
+        raise KernelError("Without the internet nothing is pushed: --offline goes without --push.")
     if push:
         from kerasft.export.push import check_destination
 
@@ -119,7 +125,8 @@ def init_kernel(
         accelerator=machine,
         backend=chosen,
         packages=_packages(resolved, machine, chosen, export),
-        offline=bool(wheels),
+        wheels=bool(wheels),
+        offline=offline,
         secrets=_secrets(resolved, push),
         export="" if export == NO_EXPORT else export,
         push=push,
@@ -127,7 +134,7 @@ def init_kernel(
         version=versions().get("kerasft", "from a checkout"),
     )
     files: dict[str, dict[str, Any]] = {f"{slug}.ipynb": notebook(contents, colab)}
-    notes = _notes(resolved, colab=colab, offline=bool(wheels), push=push)
+    notes = _notes(resolved, colab=colab)
     identity = ""
     if not colab:
         described = kernel_metadata.metadata(
@@ -135,7 +142,7 @@ def init_kernel(
             title,
             f"{slug}.ipynb",
             machine,
-            internet=not wheels,
+            internet=not offline,
             datasets=[*datasets, *([wheels] if wheels else [])],
             models=_models(resolved),
         )
@@ -176,7 +183,7 @@ def _models(recipe: Recipe) -> list[str]:
     return [preset.removeprefix(KAGGLE)] if preset.startswith(KAGGLE) else []
 
 
-def _notes(recipe: Recipe, *, colab: bool, offline: bool, push: str) -> list[str]:
+def _notes(recipe: Recipe, *, colab: bool) -> list[str]:
     """What a person should know before the notebook runs."""
     notes = []
     places = {
@@ -200,8 +207,6 @@ def _notes(recipe: Recipe, *, colab: bool, offline: bool, push: str) -> list[str
         notes.append(
             f"{recipe.model.preset} asks for consent to its licence on its page on Kaggle, once."
         )
-    if offline and (push or recipe.model.preset.startswith(HUGGING_FACE)):
-        notes.append("Without the internet nothing is fetched from or pushed to a hub.")
     return notes
 
 

@@ -21,6 +21,7 @@ def test_the_choices_are_the_accelerators():
         (["init", "--recipe", "sql", "--export", "onnx"], "'onnx' is not one of 'hf'"),
         (["init", "--recipe", "sql", "--yes"], "--yes goes with --push"),
         (["init", "--recipe", "sql", "--colab", "--username", "me"], "for Kaggle, not --colab"),
+        (["init", "--recipe", "sql", "--offline"], "--offline goes with --wheels"),
         (["push", "x", "--no-send"], "go with --follow"),
         (["push", "x", "--out", "y"], "go with --follow"),
     ],

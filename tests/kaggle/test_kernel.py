@@ -101,8 +101,16 @@ def test_pip_is_given_this_kerasft_and_what_the_recipe_needs(tmp_path, monkeypat
     assert packages("e", backend="jax")[1:] == ["jax[cuda12]"]
 
 
-def test_wheels_of_a_data_set_need_no_internet(tmp_path):
+def test_wheels_of_a_data_set_are_looked_through_beside_the_index(tmp_path):
     kernel = init_kernel("sql", tmp_path / "k", username="me", wheels="me/wheels")
+    found = read(kernel.folder)
+    assert found["enable_internet"] is True and found["dataset_sources"] == ["me/wheels"]
+    assert "--find-links" in cells(kernel)["install"]
+    assert "--no-index" not in cells(kernel)["install"]
+
+
+def test_wheels_alone_need_no_internet(tmp_path):
+    kernel = init_kernel("sql", tmp_path / "k", username="me", wheels="me/wheels", offline=True)
     found = read(kernel.folder)
     assert found["enable_internet"] is False and found["dataset_sources"] == ["me/wheels"]
     assert "--no-index" in cells(kernel)["install"]
@@ -157,6 +165,12 @@ def test_a_secret_in_the_recipe_is_refused(tmp_path, monkeypatch):
         ({"username": "me", "datasets": ["rows"]}, KernelError, "dataset_sources: 'rows'"),
         ({"username": "me", "overrides": ["train.sed=1"]}, RecipeError, "train.seed"),
         ({"wheels": "me/wheels", "colab": True}, KernelError, "Colab installs from PyPI"),
+        ({"username": "me", "offline": True}, KernelError, "give --wheels"),
+        (
+            {"username": "me", "offline": True, "wheels": "me/w", "push": "hf://me/x"},
+            KernelError,
+            "nothing is pushed",
+        ),
         ({"accelerator": "p100", "colab": True}, KernelError, "Colab has no GPU P100"),
     ],
 )
