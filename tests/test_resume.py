@@ -1,5 +1,6 @@
 """A run that was stopped, killed or set back ends as the one that was never touched."""
 
+import errno
 import os
 import shutil
 import signal
@@ -10,8 +11,11 @@ from pathlib import Path
 import pytest
 
 import kerasft
+from kerasft import budget
 from kerasft.console import SilentReporter
+from kerasft.engine import checkpoint
 from kerasft.errors import RunError
+from kerasft.locking import RunLock
 from kerasft.models import adapter as adapters
 from kerasft.models import sources
 from kerasft.recipe import Recipe
@@ -192,9 +196,12 @@ def test_changed_data_and_settings_are_refused_with_their_names(
     with pytest.raises(RunError) as caught:
         kerasft.resume(run.path)
     message = str(caught.value)
-    assert "cannot go on: its data changed (5)" in message
-    assert "batch_size was 1, it is 2" in message and "packing was True, it is False" in message
-    for field in ("data was 'sha256:", "tokens was", "lora was"):
+    assert "cannot go on: what it trains on or how has changed (5)" in message
+    assert "train.batch_size was 1, it is 2" in message
+    assert (
+        "train.packing was True, it is False" in message and "lora.rank was 4, it is 2" in message
+    )
+    for field in ("data was 'sha256:", "tokens was"):
         assert field in message
 
 
@@ -222,6 +229,200 @@ def test_the_second_signal_ends_at_once(home, recipe, backend):
     assert (record["status"], record["why"]) == ("stopped", "interrupted twice")
     assert [path.name for path in run.checkpoints.iterdir()] == ["step-000003"]
     assert signal.getsignal(signal.SIGINT) is former
+
+
+# Stopped by the clock
+
+
+def test_a_time_budget_stops_saves_and_gives_way_to_the_rest(
+    home, recipe, backend, whole, monkeypatch
+):
+    """The clock jumps after step 4: no step, validation and save would fit any more."""
+    now = [0.0]
+    monkeypatch.setattr(budget, "clock", lambda: now[0])
+
+    def jump():
+        now[0] += 3500
+
+    out = home / "budget"
+    settings = {"train.time_budget": "1h"}
+    result = kerasft.train(recipe, backend=backend, out=out, callbacks=at_step(4, jump), **settings)
+    assert (result.status, result.stopped_by, result.record["steps"]) == (
+        "stopped",
+        "time budget",
+        4,
+    )
+    assert result.why == "the time budget of 1h is used up; go on with --resume"
+    assert (result.record["stopped_by"], result.record["steps"]) == ("time budget", 4)
+    assert checkpoint.latest(result.run.checkpoints)[0].step == 4
+    # Each call has the whole budget; here nothing of it is used.
+    result = kerasft.resume(out)
+    assert (result.status, result.record["stopped_by"]) == ("finished", "")
+    assert outcome(result.run) == outcome(whole)
+
+
+def test_checkpoints_are_written_by_the_clock_too(home, recipe, backend, monkeypatch):
+    """After step 2 ten minutes have passed; the steps' own checkpoint comes at 3."""
+    now = [0.0]
+    monkeypatch.setattr(budget, "clock", lambda: now[0])
+
+    def minutes():
+        now[0] += 600
+
+    settings = {"train.max_steps": 3, "data.validation": 0}
+    result = kerasft.train(
+        recipe, backend=backend, out=home / "clock", callbacks=at_step(2, minutes), **settings
+    )
+    names = sorted(path.name for path in result.run.checkpoints.iterdir())
+    assert names == ["step-000002", "step-000003"]
+    saving = result.record["saving"]
+    assert saving["count"] == 3 and saving["bytes"] > 10_000  # 3 is saved at the end again
+
+
+# Stopped by a signal, wherever it comes
+
+
+def test_a_signal_while_the_base_is_loaded_stops_at_once_and_loses_nothing(
+    home, recipe, backend, whole, monkeypatch
+):
+    load_base = sources.load_base
+
+    def interrupted(*args, **named):
+        os.kill(os.getpid(), signal.SIGTERM)
+        return load_base(*args, **named)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(sources, "load_base", interrupted)
+        result = kerasft.train(recipe, backend=backend, out=home / "loading")
+    assert (result.status, result.stopped_by) == ("stopped", "signal")
+    assert "steps" not in result.record and not result.run.checkpoints.exists()
+    reporter = Notes()
+    assert kerasft.resume(result.run.path, reporter=reporter).status == "finished"
+    assert "there is no checkpoint yet: starting with the first step" in reporter.notes
+    assert outcome(result.run) == outcome(whole)
+
+
+def test_signals_while_compiling_validating_and_saving_lose_nothing(
+    home, recipe, backend, whole, monkeypatch
+):
+    """One after the other in one run, which is resumed each time."""
+    from kerasft.engine.finetuner import FineTuner
+
+    out = home / "signals"
+
+    def before_the_first_step():
+        import keras
+
+        class Act(keras.callbacks.Callback):
+            def on_train_batch_begin(self, batch, logs=None):
+                if batch == 0:
+                    os.kill(os.getpid(), signal.SIGTERM)
+
+        return [Act()]
+
+    # The handler waits for the compiler; the step is done, saved, and the run stops.
+    result = kerasft.train(recipe, backend=backend, out=out, callbacks=before_the_first_step)
+    assert (result.status, result.record["steps"]) == ("stopped", 1)
+
+    validate = FineTuner.validate
+
+    def interrupted(self, windows):
+        os.kill(os.getpid(), signal.SIGTERM)
+        return validate(self, windows)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(FineTuner, "validate", interrupted)
+        result = kerasft.resume(out)
+    assert (result.status, result.record["steps"]) == ("stopped", EPOCH)
+    assert checkpoint.latest(result.run.checkpoints)[0].state["progress"]["validation_owed"]
+    assert [each["step"] for each in result.record["validation"]["all"]] == [0]
+
+    save, saves = checkpoint.save, []
+
+    def signalled(*args, **named):
+        if not saves:
+            os.kill(os.getpid(), signal.SIGTERM)
+        saves.append(args)
+        return save(*args, **named)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoint, "save", signalled)
+        result = kerasft.resume(out)
+    # Saved after step 6, in the background: the signal comes in that step or the next one.
+    assert result.status == "stopped" and 2 * EPOCH <= result.record["steps"] <= 2 * EPOCH + 1
+    assert kerasft.resume(out).status == "finished"
+    assert outcome(result.run) == outcome(whole)
+
+
+# Other faults
+
+
+def test_a_disk_that_is_full_in_mid_run_leaves_the_older_checkpoint(
+    home, recipe, backend, whole, monkeypatch
+):
+    import safetensors.numpy
+
+    save_file = safetensors.numpy.save_file
+
+    def full(tensors, path):
+        if "step-000006" in str(path):
+            raise OSError(errno.ENOSPC, "No space left on device")
+        save_file(tensors, path)
+
+    out = home / "full"
+    with monkeypatch.context() as patch:
+        patch.setattr(safetensors.numpy, "save_file", full)
+        with pytest.raises(RunError, match=r"step-000006 could not be written.*--resume"):
+            kerasft.train(recipe, backend=backend, out=out)
+    run = RunFolder.open(out)
+    record = run.record()
+    assert record["status"] == "failed" and "No space left" in record["why"]
+    assert [path.name for path in run.checkpoints.iterdir()] == ["step-000003"]
+    assert kerasft.resume(out).status == "finished"
+    assert outcome(run) == outcome(whole)
+
+
+def test_a_second_process_is_refused(stopped):
+    with (
+        RunLock(stopped.path),
+        pytest.raises(RunError, match=rf"in use by process {os.getpid()} on .* since"),
+    ):
+        kerasft.resume(stopped.path)
+
+
+# What may change
+
+
+def test_a_run_is_made_longer_and_says_where_its_schedule_ends(home, whole):
+    run = copied(whole, home / "longer")
+    reporter = Notes()
+    settings = {"train.epochs": 4, "train.checkpoint_every": 2, "train.time_budget": "9h"}
+    result = kerasft.resume(run.path, settings=settings, reporter=reporter)
+    assert (result.status, result.record["steps"]) == ("finished", 4 * EPOCH)
+    assert "train.epochs was 3, it is 4" in reporter.notes
+    assert "train.time_budget was not set, it is '9h'" in reporter.notes
+    assert any("ends with step 12, it was 9" in note for note in reporter.notes)
+    assert run.recipe().train.epochs == 4
+    rates = [line["learning_rate"] for line in run.metrics()]
+    assert rates[8] < rates[9]  # the cosine of 9 steps was nearly at its end, that of 12 is not
+    with pytest.raises(RunError, match="has done 12 steps, and now ends with step 5"):
+        kerasft.resume(run.path, settings={"train.max_steps": 5})
+
+
+def test_other_libraries_and_another_base_are_told(home, stopped, monkeypatch):
+    run = copied(stopped, home / "surroundings")
+    found = checkpoint.latest(run.checkpoints)[0]
+    state = found.state
+    state["surroundings"]["versions"]["keras"] = "3.0"
+    checkpoint.save(run.checkpoints, 5, found.tensors, state, keep=5)
+    reporter = Notes()
+    kerasft.resume(run.path, reporter=reporter, callbacks=at_step(1, send(signal.SIGTERM)))
+    assert any("keras 3.0 → 3." in note and "not bit for bit" in note for note in reporter.notes)
+
+    found = checkpoint.latest(run.checkpoints)[0]
+    checkpoint.save(run.checkpoints, 6, found.tensors, found.state | {"fingerprint": "x"}, keep=5)
+    with pytest.raises(RunError, match="trained on a base with fingerprint x"):
+        kerasft.resume(run.path)
 
 
 KILLED = """

@@ -306,6 +306,48 @@ def test_a_loss_that_is_not_finite_fails_and_leaves_the_older_checkpoint(
     assert all(np.isfinite(array).all() for array in found.tensors.values())
 
 
+def test_an_update_that_is_not_finite_is_left_out_where_the_recipe_says_so(
+    tmp_path, backend, tiny_run, monkeypatch
+):
+    """The weights of one window are not finite; what follows goes on from before it."""
+    from dataclasses import replace
+
+    from kerasft.data.batching import WindowSource
+
+    window = WindowSource.window
+
+    def poisoned(self, epoch, index):
+        made = window(self, epoch, index)
+        if self.rows > 3 and (epoch, index) == (0, 1):
+            made = replace(made, weights=made.weights * np.nan)
+        return made
+
+    adapters_seen = []
+
+    def callbacks():
+        import keras
+
+        class Keep(keras.callbacks.Callback):
+            def on_train_batch_end(self, batch, logs=None):
+                self.model.sync()
+                adapters_seen.append({k: v.copy() for k, v in self.model.lora.tensors().items()})
+
+        return [Keep()]
+
+    monkeypatch.setattr(WindowSource, "window", poisoned)
+    settings = {"train.on_bad_step": "skip", "train.max_steps": 3, "eval.samples": 0}
+    recipe = override(tiny_run.recipe, settings)
+    result = kerasft.train(recipe, backend=backend, out=tmp_path / "run", callbacks=callbacks)
+    assert result.status == "finished"
+    [skipped] = result.record["skipped"]
+    assert (skipped["step"], skipped["loss"]) == (2, None) and len(skipped["rows"]) == 4
+    first, second, third = adapters_seen
+    for name, array in first.items():
+        np.testing.assert_array_equal(array, second[name])
+        assert np.isfinite(third[name]).all()
+    assert any((second[name] != third[name]).any() for name in first)
+
+
 # Conversations
 
 

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from kerasft.data.batching import WindowSource
+from kerasft.errors import RunError
 from kerasft.recipe import TrainSettings
 
 pytestmark = pytest.mark.keras
@@ -99,6 +100,43 @@ def test_the_wait_is_a_share_of_the_lines_own_seconds(log) -> None:
     assert shares == pytest.approx([0.5, 0.25, 0.25, 0.0])
     assert [line["seconds"] for line in log.run.lines] == pytest.approx([10, 2, 2, 2])
     assert (log.progress.seconds, log.progress.input_seconds) == pytest.approx((16, 6))
+
+
+def numbers(log: Any, *losses: float) -> None:
+    """Steps of these losses, read back one by one."""
+    for loss in losses:
+        log.finetuner.step(1.0, 0.0, log.clock, loss)
+        log.finetuner.flush()
+        log.on_train_batch_end(0)
+        if log.progress.window == log.source.steps_per_epoch:
+            log.on_epoch_end(log.progress.epoch)
+
+
+def rows_of_step(log: Any, step: int) -> list[int]:
+    return log.source.rows_of(*divmod(step - 1, log.source.steps_per_epoch))
+
+
+def test_a_spike_is_noted_with_its_rows(log) -> None:
+    numbers(log, *[1.0] * 24, 2.0, 1.0)
+    [spike] = log.incidents.spikes
+    assert (spike["step"], spike["loss"], spike["median"]) == (25, 2.0, 1.0)
+    assert spike["rows"] == rows_of_step(log, 25) and len(spike["rows"]) == 2
+
+
+def test_what_is_not_finite_ends_the_run_and_names_the_rows(log) -> None:
+    numbers(log, 1.0)
+    rows = ", ".join(map(str, rows_of_step(log, 2)))
+    with pytest.raises(RunError, match=rf"step 2: the loss is nan .* on rows {rows} of the tr"):
+        numbers(log, float("nan"))
+
+
+def test_updates_left_out_are_counted_and_ten_in_a_row_end_the_run(log) -> None:
+    log._skips = True
+    numbers(log, 1.0, float("nan"), 1.0, *[float("inf")] * 9)
+    assert [each["step"] for each in log.incidents.skipped] == [2, *range(4, 13)]
+    assert log.incidents.skipped[0]["rows"] == rows_of_step(log, 2)
+    with pytest.raises(RunError, match="10 updates in a row were left out"):
+        numbers(log, float("nan"))
 
 
 def test_pauses_are_in_no_share(log) -> None:

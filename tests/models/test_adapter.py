@@ -196,3 +196,18 @@ def test_another_base_is_refused_for_every_reason_at_once():
     said = str(caught.value)
     assert "(2)" in said and "for gemma3, the base is gemma" in said
     assert "f" * 64 in said and "0" * 64 in said and "hf://org/other" in said
+
+
+@pytest.mark.parametrize("stage", ["written", "moved away", "moved in"])
+def test_a_kill_while_an_adapter_is_replaced_leaves_one_of_the_two(folder, tmp_path, stage):
+    """`recover` is what a resumed run calls first."""
+    adapter.save(tmp_path / "next", TENSORS, replace(INFO, step=8))
+    aside, former = tmp_path / ".adapter.tmp", tmp_path / ".adapter.old"
+    (tmp_path / "next").rename(aside)
+    if stage != "written":
+        folder.rename(former)
+    if stage == "moved in":
+        aside.rename(folder)
+    adapter.recover(folder)
+    assert adapter.read_info(folder).step == (7 if stage == "written" else 8)
+    assert [path.name for path in tmp_path.iterdir()] == ["adapter"]

@@ -1,0 +1,424 @@
+"""One process's part of a run: the model, the fine-tuner, and where it is."""
+
+import contextlib
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from kerasft.budget import budget_of
+from kerasft.console import Reporter
+from kerasft.errors import RunError
+from kerasft.preparation import Prepared
+from kerasft.recipe import Recipe
+from kerasft.resuming import flat, surroundings_note
+from kerasft.runs import RunFolder
+from kerasft.samples import Samples
+from kerasft.stopping import TIME_BUDGET, StopRequests
+from kerasft.versions import versions
+
+if TYPE_CHECKING:
+    from kerasft.engine.callbacks import MetricsLog, Progress
+    from kerasft.engine.checkpoint import Checkpoint
+    from kerasft.engine.saving import Checkpoints, CheckpointWriter
+    from kerasft.engine.validation import Validation
+
+COMPILED_FROM = 50
+"""Micro-batches from which on `compile = auto` compiles: it takes about half a minute on two
+CPU cores, which a run of a few steps would spend for nothing, and is kept for later runs."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How `Trainer.fit` ended: `finished` or `stopped`, a sentence, and who asked for it."""
+
+    status: str
+    why: str
+    stopped_by: str
+
+
+class Trainer:
+    """Loads a model and trains it from a state on.
+
+    Args:
+        run: the run folder.
+        prepared: recipe and windows.
+        backend: torch or jax, as selected.
+        reporter: told what happens.
+        requests: asked after each step whether to stop.
+        start: the checkpoint to go on from; None for the first step.
+        began: `budget.clock()` at the start of the call.
+    """
+
+    def __init__(
+        self,
+        run: RunFolder,
+        prepared: Prepared,
+        backend: str,
+        reporter: Reporter,
+        requests: StopRequests,
+        start: "Checkpoint | None",
+        began: float,
+    ) -> None:
+        from kerasft.engine.callbacks import Incidents, Progress
+        from kerasft.engine.device import chunk_bytes, current, resolve_dtype
+        from kerasft.engine.finetuner import FineTuner
+        from kerasft.engine.loaded import start_adapter
+        from kerasft.memory import plan_step
+        from kerasft.models.lora import attach
+        from kerasft.models.sources import load_base
+
+        self.run, self.prepared, self.reporter = run, prepared, reporter
+        self.requests = requests
+        recipe = self.recipe = prepared.recipe
+        self.dtype = resolve_dtype(recipe.model.dtype)
+        self.device = current()
+        self.backend = backend
+        with reporter.working(f"Loading {recipe.model.preset} in {self.dtype}"):
+            self.base = load_base(recipe.model.preset, dtype=self.dtype)
+        reporter.note(
+            f"{self.base.family.name} weights are under the {self.base.licence}: "
+            f"{self.base.licence_page}"
+        )
+        self.lora = attach(self.base.causal_lm, self.base.family, recipe.lora, recipe.train.seed)
+        if recipe.lora.init_from and start is None:
+            start_adapter(self.base, self.lora, recipe.lora.init_from)
+        plan = plan_step(
+            self.base.family,
+            self.base.config,
+            recipe,
+            prepared.windows.largest_shape,
+            dtype=self.dtype,
+            backend=backend,
+        )
+        self.finetuner = FineTuner(
+            self.base.causal_lm.backbone,
+            self.base.family,
+            self.lora,
+            chunk_bytes=chunk_bytes(plan.remat),
+            remat=plan.remat,
+            compiled=_compiles(recipe, prepared.total_steps),
+        )
+        self.finetuner.prepare(recipe.train, prepared.total_steps)
+        for note in self.finetuner.notes:
+            reporter.note(note)
+        if plan.remat:
+            reporter.note("blocks are computed again in the backward pass (remat = block)")
+        if plan.shortage:
+            reporter.note(plan.shortage)
+        self.budget = budget_of(recipe.train.time_budget, self.device.kind, began)
+        self.progress = Progress()
+        self.incidents = Incidents()
+        self.samples = Samples(prepared, reporter)
+        self.validations: list[dict[str, float]] = []
+        if start is not None:
+            self._restore(start)
+        else:
+            run.keep_metrics(0)
+        run.update_run(
+            status="running",
+            why="",
+            stopped_by="",
+            engine="keras",
+            backend=backend,
+            versions=versions(),
+            device={"kind": self.device.kind, "name": self.device.name},
+            dtype=self.dtype,
+            seed=recipe.train.seed,
+            data=prepared.summary(),
+            base={
+                "preset": recipe.model.preset,
+                "id": self.base.base_id,
+                "fingerprint": self.base.fingerprint,
+            },
+            parameters={
+                "base": self.base.family.parameters(self.base.config),
+                "trained": self.lora.parameters,
+            },
+            planned_steps=prepared.total_steps,
+            padding_share=prepared.windows.padding_share,
+            remat="block" if plan.remat else "none",
+        )
+
+    def answer_before(self) -> None:
+        """What is measured of the base: answers to held-out rows."""
+        self.samples.before(self.base, self.lora)
+
+    def fit(self, callbacks: Sequence[Any]) -> Outcome:
+        """Train to the end, or to the step after a request to stop, and save.
+
+        Raises:
+            RunError: a checkpoint cannot be written, or the numbers are not finite.
+        """
+        from kerasft.engine.callbacks import EpochWindows, MetricsLog, RunCallbacks
+        from kerasft.engine.saving import Checkpoints, CheckpointWriter
+        from kerasft.engine.spikes import WINDOW
+
+        settings, progress, windows = self.recipe.train, self.progress, self.prepared.windows
+        last_step = self.prepared.total_steps
+        earlier = [line["loss"] for line in self.run.metrics()[-WINDOW:]]
+        log = MetricsLog(
+            self.finetuner,
+            windows,
+            self.run,
+            progress,
+            self.reporter.step,
+            incidents=self.incidents,
+            earlier_losses=[loss for loss in earlier if loss is not None],
+            skips=settings.on_bad_step == "skip",
+        )
+        validation = self._validation(log)
+        if validation is not None:
+            with self._whole_until_now():
+                validation.begin()
+            validation.make_up()
+        writer = CheckpointWriter(self.run.checkpoints, settings.keep_checkpoints)
+        # The user's see the validation, and a checkpoint has what they changed.
+        checkpoints = Checkpoints(
+            self.finetuner,
+            progress,
+            log,
+            writer,
+            every=settings.checkpoint_every,
+            minutes=settings.checkpoint_minutes,
+            epoch_ends=lambda: (
+                progress.window >= windows.steps_per_epoch or progress.step >= last_step
+            ),
+            save=lambda: self._save_checkpoint(writer),
+            stop_asked=lambda: self._should_stop(validation, checkpoints, writer),
+        )
+        own = [log] if validation is None else [log, validation]
+        every = RunCallbacks(
+            [*own, *callbacks, checkpoints],
+            model=self.finetuner,
+            epochs=settings.epochs,
+            steps=windows.steps_per_epoch,
+            verbose=0,
+        )
+        with contextlib.closing(writer), self.reporter.training(last_step, progress.step):
+            ended = validation is not None and validation.stopped_early
+            while progress.step < last_step and not (ended or self.requests.asked):
+                epoch = progress.epoch
+                with contextlib.closing(
+                    EpochWindows(self.finetuner, windows, progress, last_step)
+                ) as batches:
+                    self.finetuner.fit(
+                        batches,
+                        initial_epoch=epoch,
+                        epochs=epoch + 1,
+                        callbacks=every,
+                        verbose=0,
+                        shuffle=False,
+                    )
+                ended = self.finetuner.stop_training
+            every.finish()
+            self._save_checkpoint(writer)
+        stopped = self.requests.asked and (progress.step < last_step or progress.validation_owed)
+        if validation is None or progress.best_loss is None:
+            self._save_adapter()
+        if not stopped:
+            self._load_best(validation)
+        self._record(log, checkpoints, writer)
+        return self._outcome(stopped, validation)
+
+    def answer_after(self) -> None:
+        """Answers of the adapter that was kept; everything else of the run is saved by now."""
+        self.samples.after(self.base, self.lora)
+        self.run.update_run(samples=self.samples.found)
+
+    def _validation(self, log: "MetricsLog") -> "Validation | None":
+        from kerasft.engine.validation import Validation
+
+        if self.prepared.validation_windows is None:
+            return None
+        return Validation(
+            self.finetuner,
+            self.prepared.validation_windows,
+            self.progress,
+            log,
+            every=self.recipe.train.validate_every,
+            patience=self.recipe.train.patience,
+            results=self.validations,
+            last_step=self.prepared.total_steps,
+            stop_asked=lambda: self.requests.asked,
+            on_best=self._save_adapter,
+            on_result=self.reporter.validated,
+        )
+
+    def _whole_until_now(self) -> contextlib.AbstractContextManager[None]:
+        """Around work before the first step, which a signal may break off at once."""
+        if self.progress.step:
+            return contextlib.nullcontext()
+        return self.requests.nothing_to_lose()
+
+    def _should_stop(
+        self,
+        validation: "Validation | None",
+        checkpoints: "Checkpoints",
+        writer: "CheckpointWriter",
+    ) -> bool:
+        """Whether a signal came, or the budget is short of what another step may lead to.
+
+        That is the longest step so far, a validation, the answers and a save, as long as
+        each took at its longest.
+        """
+        if self.requests.asked or self.budget is None:
+            return self.requests.asked
+        needed = checkpoints.longest_step + writer.seconds + self.samples.seconds
+        needed += validation.seconds if validation is not None else 0.0
+        if self.progress.step < self.prepared.total_steps and self.budget.is_short_of(needed):
+            self.requests.ask(TIME_BUDGET)
+            self.reporter.note(f"{self.budget.source} is nearly used up: saving, then stopping")
+        return self.requests.asked
+
+    def _outcome(self, stopped: bool, validation: "Validation | None") -> Outcome:
+        if stopped and self.requests.cause == TIME_BUDGET:
+            assert self.budget is not None
+            why = f"{self.budget.source} is used up; go on with --resume"
+            return Outcome("stopped", why, TIME_BUDGET)
+        if stopped:
+            why = "asked to stop; go on with --resume"
+            return Outcome("stopped", why, self.requests.cause)
+        if validation is not None and validation.stopped_early:
+            why = (
+                f"no better validation loss in {self.recipe.train.patience} validations; the "
+                f"adapter is that of step {self.progress.best_step}"
+            )
+            return Outcome("finished", why, "")
+        if self.progress.step < self.prepared.total_steps:
+            return Outcome("finished", f"a callback ended it after step {self.progress.step}", "")
+        return Outcome("finished", "", "")
+
+    def _record(
+        self, log: "MetricsLog", checkpoints: "Checkpoints", writer: "CheckpointWriter"
+    ) -> None:
+        """The numbers of the run so far, and their plot."""
+        from kerasft.engine.device import peak_memory_bytes
+        from kerasft.plots import loss_plot
+
+        progress, lines = self.progress, self.run.metrics()
+        self.run.update_run(
+            steps=progress.step,
+            tokens=progress.tokens,
+            supervised_tokens=progress.supervised_tokens,
+            first_loss=lines[0]["loss"] if lines else None,
+            last_loss=lines[-1]["loss"] if lines else None,
+            validation=_validation_record(self.validations, progress),
+            compilations={
+                "count": len(self.finetuner.compilations),
+                "seconds": sum(seconds for _, seconds in self.finetuner.compilations),
+            },
+            first_step_seconds=log.first_step_seconds,
+            tokens_per_second=statistics.median(log.rates[1:] or log.rates or [0.0]),
+            input_wait_share=progress.input_seconds / max(progress.seconds, 1e-9),
+            peak_memory_bytes=peak_memory_bytes(),
+            seconds=progress.seconds,
+            saving={
+                "count": writer.saved,
+                "waited_seconds": checkpoints.seconds,
+                "longest_seconds": writer.seconds,
+                "bytes": writer.bytes,
+            },
+            samples=self.samples.found,
+            **self.incidents.state(),
+        )
+        drawn = [line for line in lines if line["loss"] is not None]
+        if drawn:
+            loss_plot(drawn, self.validations, self.run.plots / "loss.png")
+
+    def _save_adapter(self) -> None:
+        from kerasft.models.adapter import AdapterInfo, save
+
+        info = AdapterInfo(
+            preset=self.recipe.model.preset,
+            base_id=self.base.base_id,
+            fingerprint=self.base.fingerprint,
+            family=self.base.family.name,
+            dtype=self.dtype,
+            task=self.recipe.task,
+            template=self.prepared.template.to_dict(),
+            lora=self.recipe.lora,
+            step=self.progress.step,
+        )
+        save(self.run.adapter, self.lora.tensors(), info)
+
+    def _load_best(self, validation: "Validation | None") -> None:
+        """The answers after training are those of the adapter that was kept."""
+        from kerasft.models.adapter import read_tensors
+
+        if validation is not None and self.progress.best_step not in (0, self.progress.step):
+            self.lora.assign(read_tensors(self.run.adapter))
+
+    def _surroundings(self) -> dict[str, Any]:
+        return {
+            "versions": versions(),
+            "backend": self.backend,
+            "device": self.device.name,
+            "dtype": self.dtype,
+        }
+
+    def _save_checkpoint(self, writer: "CheckpointWriter") -> None:
+        self.finetuner.sync()
+        tensors = {f"adapter/{name}": value for name, value in self.lora.tensors().items()}
+        tensors |= self.finetuner.training_state()
+        state = {
+            "progress": self.progress.state(),
+            "identity": self.prepared.identity(),
+            "recipe": flat(self.recipe),
+            "planned_steps": self.prepared.total_steps,
+            "fingerprint": self.base.fingerprint,
+            "surroundings": self._surroundings(),
+            "samples": self.samples.state(),
+            "validations": self.validations,
+            "incidents": self.incidents.state(),
+        }
+        writer.put(self.progress.step, tensors, state)
+
+    def _restore(self, start: "Checkpoint") -> None:
+        from kerasft.engine.callbacks import Incidents, Progress
+
+        state = start.state
+        if state["fingerprint"] != self.base.fingerprint:
+            raise RunError(
+                f"{self.run.path} cannot go on: it was trained on a base with fingerprint "
+                f"{state['fingerprint']}, and {self.recipe.model.preset} has "
+                f"{self.base.fingerprint}; give the base that it began with"
+            )
+        note = surroundings_note(state["surroundings"], self._surroundings())
+        if note:
+            self.reporter.note(note)
+        adapter = {
+            name.removeprefix("adapter/"): value
+            for name, value in start.tensors.items()
+            if name.startswith("adapter/")
+        }
+        self.lora.assign(adapter)
+        self.finetuner.restore_training_state(start.tensors)
+        self.progress = Progress(**state["progress"])
+        self.incidents = Incidents(**state["incidents"])
+        self.samples.restore(state["samples"])
+        self.validations = state["validations"]
+        self.run.keep_metrics(self.progress.step)
+        self.reporter.note(f"going on after step {self.progress.step}")
+
+
+def _compiles(recipe: Recipe, steps: int) -> bool:
+    """Whether the step is compiled, where there is a compiler."""
+    micro_batches = steps * recipe.train.gradient_accumulation
+    return recipe.train.compile == "on" or (
+        recipe.train.compile == "auto" and micro_batches >= COMPILED_FROM
+    )
+
+
+def _validation_record(
+    results: Sequence[Mapping[str, float]], progress: "Progress"
+) -> dict[str, Any] | None:
+    if not results:
+        return None
+    return {
+        "before": results[0]["loss"],
+        "last": results[-1]["loss"],
+        "best": progress.best_loss,
+        "best_step": progress.best_step,
+        "all": results,
+    }
