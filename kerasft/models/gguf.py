@@ -44,6 +44,8 @@ _SMALLEST_TENSOR = 8 + 4 + 8 + 4 + 8  # name length, rank, one dimension, type, 
 _MAX_RANK = 4
 _CHUNK_VALUES = 1 << 22  # how many values are unpacked at a time: 16 MiB as float32
 
+_AGAIN = "Download it again (a git-lfs pointer is not the file itself)."
+
 
 @dataclass(frozen=True)
 class GgufTensor:
@@ -82,7 +84,9 @@ class GgufFile:
             with path.open("rb") as file:
                 self._map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
         except (OSError, ValueError) as error:  # an empty file cannot be mapped
-            raise ModelError(f"{path.name}: cannot be read as a GGUF file ({error}).") from None
+            raise ModelError(
+                f"{path.name}: cannot be read as a GGUF file ({error}). {_AGAIN}"
+            ) from None
         self._bytes = memoryview(self._map)
         self.metadata: Mapping[str, Any]
         self.tensors: Mapping[str, GgufTensor]
@@ -210,7 +214,7 @@ class GgufFile:
         return tensors
 
     def _wrong(self, what: str) -> ModelError:
-        return ModelError(f"{self.path.name}: not a usable GGUF file: {what}.")
+        return ModelError(f"{self.path.name}: not a usable GGUF file: {what}. {_AGAIN}")
 
 
 class _Cursor:
