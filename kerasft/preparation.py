@@ -72,15 +72,12 @@ class Prepared:
         return f"{rows:,} rows in windows of {len(shapes)} shapes; {full}"
 
     def identity(self) -> dict[str, Any]:
-        """What must not change between a checkpoint and its resumption."""
-        settings = self.recipe.train.model_dump(include=_ORDER)
+        """What of rows, tokens and template must not change between checkpoint and resumption."""
         template = json.dumps(self.template.to_dict(), sort_keys=True)
         return {
             "data": self.dataset.content_hash,
             "tokens": self._tokens_hash,
             "template": hashlib.sha256(template.encode()).hexdigest(),
-            "lora": json.dumps(self.recipe.lora.model_dump(), sort_keys=True),
-            **settings,
         }
 
     @functools.cached_property
@@ -91,10 +88,6 @@ class Prepared:
             digest.update(example.token_ids.tobytes())
             digest.update(example.loss_weights.tobytes())
         return digest.hexdigest()
-
-
-_ORDER = {"seed", "batch_size", "gradient_accumulation", "sequence_length", "packing"}
-"""Settings that decide which rows a window has."""
 
 
 def prepare(recipe: Recipe, reporter: Reporter) -> Prepared:

@@ -14,8 +14,9 @@ from pathlib import Path
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from kerasft.durations import seconds_of
 from kerasft.errors import RecipeError, collected
 
 TARGETS = ("query", "key", "value", "output", "gate", "up", "down")
@@ -170,11 +171,27 @@ class TrainSettings(_Section):
         1.0, description="Largest global gradient norm; 0 for no clipping."
     )
     seed: int = Field(0, description="Seed of A, of dropout and of the order of the rows.")
-    checkpoint_every: Annotated[int, Field(ge=0)] = Field(
-        200, description="Optimizer steps between checkpoints; 0 for one at the end."
+    time_budget: str | None = Field(
+        None,
+        description="Wall-clock time of one call, such as `8h30m`, `15m` or `30s`: before it is "
+        "used up, the run saves, stops and exits 0. On Kaggle, where it is not set, what the "
+        "session has left less 45 minutes.",
     )
-    keep_checkpoints: Annotated[int, Field(ge=1)] = Field(
+    checkpoint_every: Annotated[int, Field(ge=0)] = Field(
+        200, description="Optimizer steps between checkpoints; 0 for none by the count of steps."
+    )
+    checkpoint_minutes: Annotated[float, Field(ge=0)] = Field(
+        10.0,
+        description="Minutes after which a checkpoint is written in any case, which is what a "
+        "kill can take; 0 for none by the clock. The last step is always saved.",
+    )
+    keep_checkpoints: Annotated[int, Field(ge=2)] = Field(
         2, description="Checkpoints kept; the oldest goes when a newer one has been read back."
+    )
+    on_bad_step: Literal["stop", "skip"] = Field(
+        "stop",
+        description="At a loss or gradient that is not finite: `stop` ends the run with the last "
+        "checkpoint whole; `skip` leaves the update out and counts it, ten in a row at the most.",
     )
     validate_every: Annotated[int, Field(ge=0)] = Field(
         0, description="Optimizer steps between validations; 0 for one an epoch."
@@ -194,6 +211,18 @@ class TrainSettings(_Section):
         description="Whether torch compiles its step, where there is a compiler; `auto` does in "
         "runs of 50 micro-batches or more. JAX always compiles.",
     )
+    deterministic: bool = Field(
+        False,
+        description="On a GPU, only algorithms that give the same bits each time, so that a "
+        "resumed run equals an uninterrupted one bit for bit; slower. CPUs need no setting.",
+    )
+
+    @field_validator("time_budget")
+    @classmethod
+    def _is_a_length_of_time(cls, value: str | None) -> str | None:
+        if value is not None:
+            seconds_of(value)
+        return value
 
 
 class EvalSettings(_Section):

@@ -67,7 +67,8 @@ def write_text(path: Path, text: str) -> None:
             file.flush()
             os.fsync(file.fileno())
         aside.replace(path)
-        _sync_folder(path.parent)
+        with contextlib.suppress(PermissionError):  # a folder that may be written, not read
+            flush(path.parent)
     except OSError as error:
         raise RunError(cannot_write(path, error)) from error
     finally:
@@ -104,11 +105,16 @@ def cannot_write(path: Path, error: OSError) -> str:
     )
 
 
-def _sync_folder(path: Path) -> None:
-    """Make a rename outlive a power cut. Windows cannot open folders and needs no such call."""
-    with contextlib.suppress(PermissionError):
-        descriptor = os.open(path, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+def flush(path: Path) -> None:
+    """Bring a file, or the names in a folder, from the system's memory to the disk.
+
+    Raises:
+        OSError: the disk refuses.
+    """
+    if os.name == "nt" and path.is_dir():
+        return  # Windows cannot open a folder, and its rename is durable with the file.
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

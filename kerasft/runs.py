@@ -32,6 +32,7 @@ RECORD = {
     "name": "The recipe's name, or its file's.",
     "status": "running, finished, stopped or failed.",
     "why": "Why it stopped or failed, in a sentence.",
+    "stopped_by": "What stopped it: signal or time budget; empty where nothing did.",
     "started": "When it was created, UTC.",
     "finished": "When it ended, UTC.",
     "engine": "What trained it: keras, hf or trl.",
@@ -58,6 +59,9 @@ RECORD = {
     "input_wait_share": "Share of the training time in which the step waited for its window.",
     "peak_memory_bytes": "Largest memory of the device, or of the process on a CPU.",
     "seconds": "Training time, loading and validation left out.",
+    "saving": "Checkpoints written, seconds that steps waited for them, the longest, bytes.",
+    "spikes": "Steps whose loss stands out from those before, with the rows of each.",
+    "skipped": "Steps whose update was not finite and was left out, with the rows of each.",
     "samples": "Answers before and after training.",
 }
 """What run.json may hold. `schema_version` stands beside them."""
@@ -82,7 +86,7 @@ class RunFolder:
             out: the folder; `runs/NAME-DATE-TIME` where it is None.
             recipe: the resolved recipe, written to recipe.toml.
             name: the recipe's name.
-            room_bytes: what the run will write at least: adapter and checkpoints.
+            room_bytes: what the run will write, as `kerasft.disk.run_bytes` has it.
 
         Raises:
             RunError: the folder holds something already, cannot be written to, or
@@ -167,6 +171,17 @@ class RunFolder:
             RunError: it cannot be read, or a newer kerasft wrote it.
         """
         return read_json(self.record_file)
+
+    def check_room(self, room_bytes: int) -> None:
+        """Before a run goes on: can its folder be written to, and is there room?
+
+        Args:
+            room_bytes: what the whole run takes; what the folder holds is counted in.
+
+        Raises:
+            RunError: no.
+        """
+        _probe(self.path, max(room_bytes - folder_bytes(self.path), _PROBE_BYTES))
 
     def update_run(self, **fields: Any) -> None:
         """Replace fields of run.json; the others stay.

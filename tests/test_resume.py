@@ -1,5 +1,6 @@
 """A run that was stopped, killed or set back ends as the one that was never touched."""
 
+import contextlib
 import errno
 import os
 import shutil
@@ -8,13 +9,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import kerasft
-from kerasft import budget
+from kerasft import budget, disk
 from kerasft.console import SilentReporter
 from kerasft.engine import checkpoint
-from kerasft.errors import RunError
+from kerasft.errors import KerasftError, RunError
 from kerasft.locking import RunLock
 from kerasft.models import adapter as adapters
 from kerasft.models import sources
@@ -456,3 +458,80 @@ def test_a_killed_run_goes_on(home, whole, backend):
         file.write('{"step": 6, "lo')
     assert kerasft.resume(out).status == "finished"
     assert outcome(run) == outcome(whole)
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A file system of its own, of 4 MB."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mounted = (
+        shutil.which("mount")
+        and not subprocess.run(
+            ["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(folder)],
+            capture_output=True,
+            check=False,
+        ).returncode
+    )
+    if not mounted:
+        pytest.skip("no file system can be mounted here")
+    yield folder
+    subprocess.run(["umount", str(folder)], check=True)
+
+
+def test_a_disk_that_others_fill_is_a_sentence_and_no_loss(
+    small_disk, recipe, backend, whole, monkeypatch
+):
+    ballast = small_disk / "ballast"
+
+    def fill():
+        with contextlib.suppress(OSError), ballast.open("wb", buffering=0) as file:
+            while True:
+                file.write(bytes(4096))
+
+    out = small_disk / "run"
+    with pytest.raises(RunError, match="free disk, and the run needs about 67 MB"):
+        kerasft.train(recipe, backend=backend, out=out)
+    assert not out.exists()
+    monkeypatch.setattr(disk, "LEAST", 0)
+    monkeypatch.setattr(disk, "_REST", 0)
+    with pytest.raises(KerasftError, match="No space left"):
+        kerasft.train(recipe, backend=backend, out=out, callbacks=at_step(4, fill))
+    run = RunFolder.open(out)
+    assert checkpoint.latest(run.checkpoints)[0].step == EPOCH
+    with pytest.raises(RunError, match=r"of free disk|No space left"):
+        kerasft.resume(out)
+    ballast.unlink()
+    assert kerasft.resume(out).status == "finished"
+    assert outcome(run) == outcome(whole)
+
+
+ELSEWHERE = """
+import sys
+import kerasft
+from tests.test_resume import at_step, send
+import signal
+backend, recipe, out = sys.argv[1:]
+kerasft.train(recipe, backend=backend, out=out, callbacks=at_step(4, send(signal.SIGTERM)))
+"""
+
+
+def test_a_run_goes_on_with_the_other_backend_within_a_tolerance(home, whole, backend):
+    """The same rows, masks and rates, and sums in another order: 1e-3 of the largest entry."""
+    other = "jax" if backend == "torch" else "torch"
+    out = home / "elsewhere"
+    subprocess.run(
+        [sys.executable, "-c", ELSEWHERE, other, str(whole.recipe_file), str(out)],
+        cwd=Path(__file__).parents[1],
+        env={**os.environ, "KERAS_BACKEND": other},
+        check=True,
+        capture_output=True,
+    )
+    reporter = Notes()
+    result = kerasft.resume(out, backend=backend, reporter=reporter)
+    assert result.status == "finished" and result.record["steps"] == 9
+    assert any(f"backend {other} → {backend}" in note for note in reporter.notes)
+    expected = adapters.read_tensors(whole.adapter)
+    found = adapters.read_tensors(result.run.adapter)
+    for name, array in expected.items():
+        assert np.abs(found[name] - array).max() <= 1e-3 * np.abs(array).max(), name

@@ -10,6 +10,7 @@ from kerasft.backend import DEFAULT
 from kerasft.cli.options import backend_option, json_option, recipe_option, set_option
 from kerasft.cli.output import console, number, print_json, size, table
 from kerasft.recipe import as_settings
+from kerasft.stopping import TIME_BUDGET
 
 if TYPE_CHECKING:
     from kerasft.training import TrainResult
@@ -23,6 +24,17 @@ INTERRUPTED = 130
 @backend_option
 @click.option("--out", type=click.Path(path_type=Path), help="Run folder (runs/RECIPE-DATE-TIME).")
 @set_option
+@click.option(
+    "--time-budget",
+    metavar="TIME",
+    help="Save and stop before this time is used up, such as 8h30m; as train.time_budget.",
+)
+@click.option(
+    "--auto-batch",
+    is_flag=True,
+    help="Where memory runs out before the first checkpoint, halve train.batch_size, double "
+    "train.gradient_accumulation and start again.",
+)
 @click.option("--resume", "run", metavar="RUN", help="Go on with this run from its checkpoint.")
 @click.option("--dry-run", is_flag=True, help="Say what would be done, without loading weights.")
 @json_option
@@ -31,6 +43,8 @@ def train(
     backend: str | None,
     out: Path | None,
     overrides: tuple[str, ...],
+    time_budget: str | None,
+    auto_batch: bool,
     run: str | None,
     dry_run: bool,
     as_json: bool,
@@ -40,57 +54,58 @@ def train(
     \b
     kerasft train --recipe sql --backend torch
     kerasft train --recipe sql --set train.max_steps=20 --dry-run
+    kerasft train --recipe sql --time-budget 8h30m
     kerasft train --resume runs/sql-20260131-120000
+    kerasft train --resume runs/sql-20260131-120000 --set train.epochs=5
 
-    Ctrl-C saves a checkpoint and stops; a second one stops at once.
+    Ctrl-C saves a checkpoint and stops; a second one stops at once. A run that stops because
+    its time budget is used up exits 0 and prints the command that goes on with it. What may
+    be set with --resume: how long the run is, how often it saves and validates, where the
+    same base and the same rows lie now.
     """
     if (recipe is None) == (run is None):
         raise click.UsageError("Give either --recipe, or --resume with a run.")
-    if run is not None and (out or overrides or dry_run):
-        raise click.UsageError("--resume takes recipe and folder from the run: it goes alone.")
+    if run is not None and (out or dry_run or auto_batch):
+        raise click.UsageError(
+            "--resume takes folder and batch from the run, and has no --dry-run."
+        )
+    settings = as_settings(overrides)
+    if time_budget is not None:
+        settings["train.time_budget"] = time_budget
     from kerasft import training
     from kerasft.console import RichReporter
 
     if dry_run:
         from kerasft.planning import dry_run as planned
 
-        plan = planned(recipe, backend=backend or DEFAULT, **as_settings(overrides))
+        plan = planned(recipe, backend=backend or DEFAULT, **settings)
         _print_plan(plan, as_json)
         return
     reporter = RichReporter(console(stderr=True))
     if run is not None:
-        result = training.resume(run, backend=backend, reporter=reporter)
+        result = training.resume(run, backend=backend, reporter=reporter, settings=settings)
     else:
         result = training.train(
             recipe,
             backend=backend or DEFAULT,
             out=out,
             reporter=reporter,
-            **as_settings(overrides),
+            auto_batch=auto_batch,
+            **settings,
         )
     if as_json:
         print_json({"run": str(result.run.path), **result.record})
     else:
         _print_result(result)
-    if result.status == "stopped":
+    if result.status == "stopped" and result.stopped_by != TIME_BUDGET:
         click.get_current_context().exit(INTERRUPTED)
 
 
 def _print_result(result: "TrainResult") -> None:
     record, run = result.record, result.run.path
-    rows = [
-        ["status", f"{result.status}: {result.why}" if result.why else result.status],
-        ["steps", f"{number(record['steps'])} of {number(record['planned_steps'])}"],
-        ["loss", f"{number(record['first_loss'])} → {number(record['last_loss'])}"],
-        ["tokens/s", number(round(record["tokens_per_second"]))],
-        ["peak memory", f"{record['peak_memory_bytes'] / 2**30:.2f} GiB"],
-        ["training time", f"{record['seconds']:.1f} s"],
-        *_step_rows(record),
-    ]
-    validation = record.get("validation")
-    if validation:
-        text = f"{number(validation['before'])} → {number(validation['best'])}"
-        rows.insert(3, ["validation loss", text])
+    rows = [["status", f"{result.status}: {result.why}" if result.why else result.status]]
+    if record.get("steps") is not None:
+        rows += _number_rows(record)
     out = console()
     out.print(table(str(run), ["", ""], rows))
     for sample in record.get("samples") or []:
@@ -104,6 +119,33 @@ def _print_result(result: "TrainResult") -> None:
         click.echo(f"kerasft export {run} --to hf --out MODEL")
     else:
         click.echo(f"kerasft train --resume {run}")
+
+
+def _number_rows(record: Mapping[str, Any]) -> list[list[str]]:
+    """What was measured; a run that was stopped before its first step has nothing of it."""
+    rows = [
+        ["steps", f"{number(record['steps'])} of {number(record['planned_steps'])}"],
+        ["loss", f"{number(record['first_loss'])} → {number(record['last_loss'])}"],
+        ["tokens/s", number(round(record["tokens_per_second"]))],
+        ["peak memory", f"{record['peak_memory_bytes'] / 2**30:.2f} GiB"],
+        ["training time", f"{record['seconds']:.1f} s"],
+        *_step_rows(record),
+        *_incident_rows(record),
+    ]
+    validation = record.get("validation")
+    if validation:
+        text = f"{number(validation['before'])} → {number(validation['best'])}"
+        rows.insert(2, ["validation loss", text])
+    return rows
+
+
+def _incident_rows(record: Mapping[str, Any]) -> list[list[str]]:
+    """Steps to look at, with their rows in run.json."""
+    return [
+        [label, f"{len(record[key])}, the first at step {record[key][0]['step']}: see run.json"]
+        for label, key in (("loss spikes", "spikes"), ("updates left out", "skipped"))
+        if record.get(key)
+    ]
 
 
 def _step_rows(record: Mapping[str, Any]) -> list[list[str]]:

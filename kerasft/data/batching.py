@@ -254,6 +254,11 @@ class WindowSource:
             sum(self._tokens[row] for row in rows), sum(self._supervised[row] for row in rows)
         )
 
+    def rows_of(self, epoch: int, index: int) -> list[int]:
+        """Indices of the rows of the data that a window is made of, without building it."""
+        packed = [self._rows[row] for row in self._order(epoch)[index]]
+        return [self._examples[example].row for row in packed for example in row]
+
     def plan(self, epoch: int) -> list[list[list[int]]]:
         """Indices of the examples of every row of every window of an epoch."""
         return [[self._rows[row] for row in rows] for rows in self._order(epoch)]

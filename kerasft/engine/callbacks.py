@@ -1,24 +1,35 @@
-"""What happens between two optimizer steps: numbers, validation, checkpoints, the end.
+"""What happens between two optimizer steps: where a run is, its windows, its numbers.
 
-Each is an ordinary Keras callback on a `FineTuner`. They count optimizer steps of the
-whole run in one `Progress`, which a checkpoint carries.
+Each is an ordinary Keras callback on a `FineTuner`, as are those of `validation` and
+`saving`. They count optimizer steps of the whole run in one `Progress`, which a checkpoint
+carries.
 """
 
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import keras
 import numpy as np
 
-from kerasft.data.batching import Window, WindowSource
+from kerasft.data.batching import Counts, Window, WindowSource
 from kerasft.engine.device import peak_memory_bytes
 from kerasft.engine.finetuner import FineTuner
 from kerasft.engine.prefetch import Prefetch
+from kerasft.engine.spikes import SpikeWatch
 from kerasft.errors import RunError
 from kerasft.runs import RunFolder
+
+MOST_SKIPPED = 10
+"""Updates in a row that are left out before the run ends: by then it is no single batch."""
+
+MOST_NOTED = 100
+"""Entries of each kind that `Incidents` keeps; the first ones tell where it began."""
+
+ROWS_NAMED = 16
+"""Rows that an entry or a message names of a window."""
 
 STEP_METRICS = ("loss", "accuracy", "learning_rate", "gradient_norm")
 """What a step gives back, in the order of metrics.jsonl."""
@@ -36,6 +47,8 @@ class Progress:
         input_seconds: of these, spent waiting for the next window.
         best_loss, best_step: the lowest validation loss and where it was.
         worse: validations since then.
+        validation_owed: whether a validation of this step was broken off.
+        skipped_in_a_row: updates left out since the last one that was made.
     """
 
     step: int = 0
@@ -48,6 +61,24 @@ class Progress:
     best_loss: float | None = None
     best_step: int = 0
     worse: int = 0
+    validation_owed: bool = False
+    skipped_in_a_row: int = 0
+
+    def state(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+@dataclass
+class Incidents:
+    """Steps that a person should look at; a checkpoint has them, and run.json in the end.
+
+    Attributes:
+        spikes: `step`, `loss`, `median` (of the losses before) and `rows` of each.
+        skipped: `step`, `loss`, `gradient_norm` and `rows` of each update left out.
+    """
+
+    spikes: list[dict[str, Any]] = field(default_factory=list)
+    skipped: list[dict[str, Any]] = field(default_factory=list)
 
     def state(self) -> dict[str, Any]:
         return asdict(self)
@@ -135,6 +166,9 @@ class MetricsLog(keras.callbacks.Callback):
         run: where they are written.
         progress: advanced here, and only here.
         on_line: called with each line after it is written.
+        incidents: added to here.
+        earlier_losses: of the steps before, which spikes are told by.
+        skips: whether the step leaves out an update that is not finite.
 
     Attributes:
         rates: tokens a second of each line, the first step's among them.
@@ -149,8 +183,15 @@ class MetricsLog(keras.callbacks.Callback):
         run: RunFolder,
         progress: Progress,
         on_line: Callable[[Mapping[str, Any]], None],
+        *,
+        incidents: Incidents | None = None,
+        earlier_losses: Sequence[float] = (),
+        skips: bool = False,
     ) -> None:
         super().__init__()
+        self.incidents = incidents or Incidents()
+        self._spikes = SpikeWatch(earlier_losses)
+        self._skips = skips
         self.rates: list[float] = []
         self.first_step_seconds: float | None = None
         self.finetuner = finetuner
@@ -158,7 +199,7 @@ class MetricsLog(keras.callbacks.Callback):
         self.run = run
         self.progress = progress
         self._on_line = on_line
-        self._waiting: list[tuple[int, int, int]] = []
+        self._waiting: list[tuple[int, Counts, tuple[int, int]]] = []
         self._since = self._begun = time.monotonic()
         self._waited = finetuner.input_seconds
 
@@ -172,12 +213,13 @@ class MetricsLog(keras.callbacks.Callback):
         if self.first_step_seconds is None:
             # The first step's numbers have been read back, so the device is done with it.
             self.first_step_seconds = time.monotonic() - self._begun
-        counts = self.source.counts(self.progress.epoch, self.progress.window)
+        place = self.progress.epoch, self.progress.window
+        counts = self.source.counts(*place)
         self.progress.step += 1
         self.progress.window += 1
         self.progress.tokens += counts.tokens
         self.progress.supervised_tokens += counts.supervised_tokens
-        self._waiting.append((self.progress.step, counts.tokens, counts.supervised_tokens))
+        self._waiting.append((self.progress.step, counts, place))
         self._write()
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
@@ -213,175 +255,60 @@ class MetricsLog(keras.callbacks.Callback):
         self.progress.seconds += spent
         self.progress.input_seconds += waited
         memory = peak_memory_bytes()
-        lines = []
-        for metrics, (step, tokens, supervised) in zip(drained, self._waiting, strict=False):
-            lines.append(
-                {
-                    "step": step,
-                    **{name: metrics[name] for name in STEP_METRICS},
-                    "tokens": tokens,
-                    "supervised_tokens": supervised,
-                    "tokens_per_second": tokens / each,
-                    "peak_memory_bytes": memory,
-                    "seconds": each,
-                    "input_wait_share": waited / spent,
-                }
-            )
-        self._waiting = self._waiting[len(drained) :]
+        taken, self._waiting = self._waiting[: len(drained)], self._waiting[len(drained) :]
+        lines = [
+            {
+                "step": step,
+                **{name: metrics[name] for name in STEP_METRICS},
+                "tokens": counts.tokens,
+                "supervised_tokens": counts.supervised_tokens,
+                "tokens_per_second": counts.tokens / each,
+                "peak_memory_bytes": memory,
+                "seconds": each,
+                "input_wait_share": waited / spent,
+            }
+            for metrics, (step, counts, _) in zip(drained, taken, strict=True)
+        ]
         self.run.append_metrics(lines)
-        for line in lines:
+        for line, (_, _, place) in zip(lines, taken, strict=True):
             self.rates.append(line["tokens_per_second"])
             self._on_line(line)
-            if not (math.isfinite(line["loss"]) and math.isfinite(line["gradient_norm"])):
-                raise RunError(
-                    f"step {line['step']}: the loss is {line['loss']} and the gradient norm "
-                    f"{line['gradient_norm']}. The last checkpoint is whole; lower "
-                    "train.learning_rate, set train.clip_norm, or train in float32"
-                )
+            self._look_at(line, place)
 
+    def _look_at(self, line: Mapping[str, Any], place: tuple[int, int]) -> None:
+        """Note a spike or an update left out; end the run where the numbers ended.
 
-class Validation(keras.callbacks.Callback):
-    """Loss on the held-out rows; keeps the best adapter and may stop the run.
-
-    Args:
-        finetuner: what is validated.
-        source: windows of the held-out rows.
-        progress: has the best loss so far.
-        log: whose clock pauses meanwhile.
-        every: optimizer steps between validations; 0 for the end of each epoch.
-        patience: validations without a better loss before the run stops; 0 never stops.
-        results: `step`, `loss` and `accuracy` of each validation so far; added to here.
-        broken_off: whether the epoch that ends was left in its middle, to be resumed.
-        on_best: called when the loss is the lowest so far.
-        on_result: called with step and result.
-    """
-
-    def __init__(
-        self,
-        finetuner: FineTuner,
-        source: WindowSource,
-        progress: Progress,
-        log: MetricsLog,
-        *,
-        every: int,
-        patience: int,
-        results: list[dict[str, float]],
-        broken_off: Callable[[], bool],
-        on_best: Callable[[], None],
-        on_result: Callable[[int, Mapping[str, float]], None],
-    ) -> None:
-        super().__init__()
-        self.results = results
-        self._finetuner = finetuner
-        self._source = source
-        self._progress = progress
-        self._log = log
-        self._every = every
-        self._patience = patience
-        self._broken_off = broken_off
-        self._on_best = on_best
-        self._on_result = on_result
-
-    @property
-    def stopped_early(self) -> bool:
-        """Whether patience is at its end."""
-        return bool(self._patience) and self._progress.worse >= self._patience
-
-    def on_train_begin(self, logs: Mapping[str, Any] | None = None) -> None:
-        if self._progress.step == 0 and not self.results:
-            self._validate(start=True)
-
-    def on_train_batch_end(self, batch: int, logs: Mapping[str, Any] | None = None) -> None:
-        if self._every and self._progress.step % self._every == 0:
-            self._validate()
-
-    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        # A validation where a run happens to be interrupted would make it another run.
-        if not self._broken_off() and self.results[-1]["step"] != self._progress.step:
-            self._validate()
-        if logs is not None:
-            logs["val_loss"] = self.results[-1]["loss"]
-            logs["val_accuracy"] = self.results[-1]["accuracy"]
-
-    def _validate(self, start: bool = False) -> None:
-        # A loss that is not finite ends the run before its adapter could pass for the best.
-        self._log.flush()
-        began = time.monotonic()
-        self._finetuner.sync()
-        windows = (
-            arrays(self._source.window(0, index)) for index in range(self._source.steps_per_epoch)
+        Raises:
+            RunError: they are not finite, and the run does not leave such updates out, or
+                has left out `MOST_SKIPPED` in a row.
+        """
+        numbers = {name: line[name] for name in ("step", "loss", "gradient_norm")}
+        if math.isfinite(line["loss"]) and math.isfinite(line["gradient_norm"]):
+            self.progress.skipped_in_a_row = 0
+            median = self._spikes.is_spike(line["loss"])
+            if median is not None and len(self.incidents.spikes) < MOST_NOTED:
+                rows = self._rows(place)
+                self.incidents.spikes.append({**numbers, "median": median, "rows": rows})
+            return
+        rows = self._rows(place)
+        said = (
+            f"step {line['step']}: the loss is {line['loss']} and the gradient norm "
+            f"{line['gradient_norm']}, on rows {', '.join(map(str, rows))} of the training rows"
         )
-        result = self._finetuner.validate(windows)
-        self.results.append({"step": self._progress.step, **result})
-        self._on_result(self._progress.step, result)
-        best = self._progress.best_loss
-        # The untouched base is measured, but it is no candidate for the best adapter.
-        if not start:
-            if best is None or result["loss"] < best:
-                self._progress.best_loss = result["loss"]
-                self._progress.best_step = self._progress.step
-                self._progress.worse = 0
-                self._on_best()
-            else:
-                self._progress.worse += 1
-                if self.stopped_early:
-                    self._finetuner.stop_training = True
-        self._log.pause(time.monotonic() - began)
+        if self._skips:
+            self.progress.skipped_in_a_row += 1
+            if len(self.incidents.skipped) < MOST_NOTED:
+                self.incidents.skipped.append({**numbers, "rows": rows})
+            if self.progress.skipped_in_a_row < MOST_SKIPPED:
+                return
+            said += f", and {MOST_SKIPPED} updates in a row were left out"
+        raise RunError(
+            f"{said}. The last checkpoint is whole; lower train.learning_rate, set "
+            "train.clip_norm, or train in float32"
+        )
 
-
-class Checkpoints(keras.callbacks.Callback):
-    """Saves every so many steps, and ends the run when it is asked to.
-
-    A checkpoint that falls on the end of an epoch is written after its validation, which
-    a resumed run would not do again.
-
-    Args:
-        finetuner: what is stopped.
-        progress: the count of steps.
-        log: whose clock pauses meanwhile.
-        every: optimizer steps between checkpoints; 0 for none on the way.
-        epoch_ends: whether this was the last step before `on_epoch_end`.
-        save: writes one.
-        stop_asked: whether the run should end after this step.
-    """
-
-    def __init__(
-        self,
-        finetuner: FineTuner,
-        progress: Progress,
-        log: MetricsLog,
-        *,
-        every: int,
-        epoch_ends: Callable[[], bool],
-        save: Callable[[], None],
-        stop_asked: Callable[[], bool],
-    ) -> None:
-        super().__init__()
-        self._finetuner = finetuner
-        self._progress = progress
-        self._log = log
-        self._every = every
-        self._epoch_ends = epoch_ends
-        self._save = save
-        self._stop_asked = stop_asked
-        self._due = False
-
-    def on_train_batch_end(self, batch: int, logs: Mapping[str, Any] | None = None) -> None:
-        if self._stop_asked():
-            self._finetuner.stop_training = True
-        elif self._every and self._progress.step % self._every == 0:
-            self._due = True
-            if not self._epoch_ends():
-                self._write()
-
-    def on_epoch_end(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
-        if self._due:
-            self._write()
-
-    def _write(self) -> None:
-        # The metrics go first: those that a checkpoint is ahead of would be lost with a kill.
-        self._log.flush()
-        began = time.monotonic()
-        self._save()
-        self._due = False
-        self._log.pause(time.monotonic() - began)
+    def _rows(self, place: tuple[int, int]) -> list[int]:
+        """The first rows of a window, by their index among the training rows, from 0."""
+        epoch, index = place
+        examples = self.source.rows_of(epoch, index)
+        return examples[:ROWS_NAMED]

@@ -5,11 +5,13 @@ variables and the seed states), `state.json` (where in the data, the best valida
 far) and `manifest.json` (size and SHA-256 of the other two), which is written last. The
 folder is written under another name, flushed to the disk and renamed; an older one goes
 only after the new one has been read back.
+
+A step that is saved a second time takes the place of the first by two renames. A kill
+between them leaves the first under its other name, and `recover` puts it back.
 """
 
 import hashlib
 import json
-import os
 import re
 import shutil
 from collections.abc import Mapping
@@ -20,8 +22,9 @@ from typing import Any
 import numpy as np
 
 from kerasft.errors import RunError
+from kerasft.records import flush
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 _TENSORS = "state.safetensors"
 _STATE = "state.json"
 _MANIFEST = "manifest.json"
@@ -55,6 +58,9 @@ def save(
 ) -> Path:
     """Write a checkpoint, read it back, then drop the oldest ones.
 
+    Folders of later steps go too: they are of a past that the run was set back from, and
+    would be taken for the newest.
+
     Args:
         folder: the run's `checkpoints/`.
         step: optimizer steps done.
@@ -71,8 +77,8 @@ def save(
     path = folder / f"step-{step:06d}"
     aside, former = folder / f".{path.name}.tmp", folder / f".{path.name}.old"
     try:
+        recover(folder)
         shutil.rmtree(aside, ignore_errors=True)
-        shutil.rmtree(former, ignore_errors=True)
         aside.mkdir(parents=True)
         # `ascontiguousarray` would make the optimizer's scalar count a vector.
         arrays = {name: np.asarray(value, order="C") for name, value in tensors.items()}
@@ -82,28 +88,54 @@ def save(
         manifest = {"schema_version": SCHEMA_VERSION, "step": step, "files": files}
         (aside / _MANIFEST).write_text(json.dumps(manifest, indent=2), "utf-8")
         for name in (_TENSORS, _STATE, _MANIFEST):
-            _flush(aside / name)
+            flush(aside / name)
         # The same step may be saved twice, at an interval and at the end: the first one
         # is moved away, since a folder cannot be replaced and deleting it takes time.
         if path.exists():
             path.rename(former)
         aside.rename(path)
-        _flush(folder)
+        flush(folder)
     except (OSError, SafetensorError) as error:  # safetensors reports a full disk as its own
         shutil.rmtree(aside, ignore_errors=True)
         if former.exists() and not path.exists():
             former.rename(path)
         raise RunError(
             f"checkpoint {path.name} could not be written ({error}); the older ones are "
-            "whole. Free space or choose another --out, then resume"
+            "whole. Free space, or copy the run to another disk, then go on with --resume"
         ) from error
     shutil.rmtree(former, ignore_errors=True)
     fault = verify(path)
     if fault:
         raise RunError(f"checkpoint {path.name} reads back differently ({fault}); check the disk")
-    for old in complete(folder)[:-keep]:
-        shutil.rmtree(old)
+    for left in _superseded(folder, step, keep):
+        shutil.rmtree(left, ignore_errors=True)
     return path
+
+
+def recover(folder: Path) -> None:
+    """Undo what a kill left half done: put back what was moved away, drop what was begun.
+
+    For the process that trains the run, and no other.
+    """
+    for former in folder.glob(".step-*.old"):
+        path = folder / former.name[1 : -len(".old")]
+        if path.exists():
+            shutil.rmtree(former, ignore_errors=True)
+        else:
+            former.rename(path)
+    for aside in folder.glob(".step-*.tmp"):
+        shutil.rmtree(aside, ignore_errors=True)
+
+
+def _superseded(folder: Path, step: int, keep: int) -> list[Path]:
+    """Folders that go once `step` has been read back."""
+    found = {path: int(m[1]) for path in folder.glob("step-*") if (m := _NAME.fullmatch(path.name))}
+    later = [path for path, number in found.items() if number > step]
+    unfinished = [
+        path for path, number in found.items() if number < step and not (path / _MANIFEST).is_file()
+    ]
+    earlier = [path for path in complete(folder) if path not in later]
+    return later + unfinished + earlier[:-keep]
 
 
 def complete(folder: Path) -> list[Path]:
@@ -154,13 +186,3 @@ def _facts(path: Path) -> dict[str, Any]:
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     return {"bytes": path.stat().st_size, "sha256": digest}
-
-
-def _flush(path: Path) -> None:
-    if os.name == "nt" and path.is_dir():
-        return  # Windows cannot open a folder, and its rename is durable with the file.
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

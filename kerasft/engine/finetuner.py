@@ -74,6 +74,7 @@ class FineTuner(_Step, keras.Model):
         self.chunk = largest_chunk(self.head.vocabulary, chunk_bytes)
         self.input_seconds = 0.0
         self.clip_norm = 0.0
+        self.skips = False
         self.latest: dict[str, float] = {}
         self._pending: list[Mapping[str, Any]] = []
         self._drained: list[dict[str, float]] = []
@@ -84,6 +85,7 @@ class FineTuner(_Step, keras.Model):
     def prepare(self, settings: TrainSettings, total_steps: int) -> None:
         """Compile with AdamW, the schedule and the clipping of a recipe."""
         self.clip_norm = settings.clip_norm
+        self.skips = settings.on_bad_step == "skip"
         optimizer = keras.optimizers.AdamW(
             learning_rate=WarmupSchedule(settings, total_steps),
             weight_decay=settings.weight_decay,
@@ -125,14 +127,15 @@ class FineTuner(_Step, keras.Model):
         return drained
 
     def training_state(self) -> dict[str, np.ndarray]:
-        """What a checkpoint holds beside the adapter: the optimizer's variables.
+        """What a checkpoint holds beside the adapter: the optimizer's variables, and the step's.
 
         Call `sync` first while `fit` runs.
         """
-        return {
+        state = {
             f"optimizer/{index:04d}": np.array(keras.ops.convert_to_numpy(variable))
             for index, variable in enumerate(self.optimizer.variables)
         }
+        return state | self.step_state()
 
     def restore_training_state(self, tensors: Mapping[str, np.ndarray]) -> None:
         """Put `training_state` back.
@@ -157,6 +160,7 @@ class FineTuner(_Step, keras.Model):
             raise RunError(collected("the checkpoint does not fit this run", faults))
         for name, variable in targets.items():
             variable.assign(tensors[name])
+        self.restore_step_state(tensors)
 
     def validate(self, windows: Iterable[Mapping[str, np.ndarray]]) -> dict[str, float]:
         """Token-weighted loss and accuracy on windows, without dropout.

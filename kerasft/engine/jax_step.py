@@ -81,6 +81,14 @@ class JaxStep:
         """Bring the state that `fit` holds between steps back into the variables."""
         self.jax_state_sync()
 
+    def step_state(self) -> dict[str, np.ndarray]:
+        """Whether a window has needed a mask, after which all windows get one."""
+        return {"step/packed": np.array(self._packed)}
+
+    def restore_step_state(self, tensors: Mapping[str, np.ndarray]) -> None:
+        """Put `step_state` back; a checkpoint of another backend has none."""
+        self._packed = bool(tensors.get("step/packed", self._packed))
+
     def gradients(self, window: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """Gradients of a window's token-mean loss, by the names of `Lora.tensors`."""
         found, _ = self._call("gradients", self._gradients, window, *self._state())
@@ -139,23 +147,39 @@ class JaxStep:
     def _step(
         self, trainable: list, optimizer_state: list, frozen: list, window: dict, packed: bool
     ) -> tuple[dict[str, jax.Array], list, list]:
-        """Gradients of one window, clipped and applied; pure."""
+        """Gradients of one window, clipped and applied; pure.
+
+        Where the run leaves out what is not finite, the step counts all the same.
+        """
         gradients, sums = self._gradients(trainable, frozen, window, packed)
         norm = jnp.sqrt(sum(jnp.sum(jnp.square(gradient)) for gradient in gradients))
         if self.clip_norm:
             factor = self.clip_norm / jnp.maximum(norm, self.clip_norm)
             gradients = [gradient * factor for gradient in gradients]
         rate = self._rate(optimizer_state)
-        trainable, optimizer_state = self.optimizer.stateless_apply(
+        new_trainable, new_state = self.optimizer.stateless_apply(
             optimizer_state, gradients, trainable
         )
+        if self.skips:
+            finite = jnp.isfinite(norm) & jnp.isfinite(sums[0])
+            counted = [
+                variable is self.optimizer.iterations for variable in self.optimizer.variables
+            ]
+            new_state = [
+                new if counts else jnp.where(finite, new, old)
+                for new, old, counts in zip(new_state, optimizer_state, counted, strict=True)
+            ]
+            new_trainable = [
+                jnp.where(finite, new, old)
+                for new, old in zip(new_trainable, trainable, strict=True)
+            ]
         metrics = {
             "loss": sums[0],
             "accuracy": sums[1],
             "gradient_norm": norm,
             "learning_rate": rate,
         }
-        return metrics, trainable, optimizer_state
+        return metrics, new_trainable, new_state
 
     def _gradients(
         self, trainable: list, frozen: list, window: dict, packed: bool

@@ -68,11 +68,15 @@ class FlatAdamW:
         self._step = int(self._optimizer.iterations.value)
 
     @torch.no_grad()
-    def update(self, clip_norm: float) -> tuple[torch.Tensor, float]:
+    def update(
+        self, clip_norm: float, loss: torch.Tensor | None = None
+    ) -> tuple[torch.Tensor, float]:
         """Clip the summed gradients and apply them.
 
         Args:
             clip_norm: largest norm; 0 for no clipping.
+            loss: where it is given and it or the norm is not finite, values and moments
+                stay as they are; the step counts all the same.
 
         Returns:
             The norm before clipping, on the device, and the learning rate.
@@ -83,6 +87,9 @@ class FlatAdamW:
         self._step += 1
         correction = (1 - optimizer.beta_2**self._step) ** 0.5 / (1 - optimizer.beta_1**self._step)
         norm = torch.linalg.vector_norm(gradient)
+        if loss is not None:
+            changed = (values, self._first, self._second)
+            former = [vector.clone() for vector in changed]
         if clip_norm:
             gradient.mul_(clip_norm / norm.clamp(min=clip_norm))
         if optimizer.weight_decay:
@@ -92,6 +99,11 @@ class FlatAdamW:
         values.addcdiv_(
             self._first, self._second.sqrt().add_(optimizer.epsilon), value=-rate * correction
         )
+        if loss is not None:
+            # Decided on the device: asking it would wait for it.
+            finite = torch.isfinite(norm) & torch.isfinite(loss)
+            for vector, old in zip(changed, former, strict=True):
+                torch.where(finite, vector, old, out=vector)
         return norm, rate
 
     def _rate(self, step: int) -> float:

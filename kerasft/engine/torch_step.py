@@ -88,13 +88,20 @@ class TorchStep:
         """Gradients of the window that was fed, clipped and applied."""
         self._accumulate(self._fed)
         loss, correct = self._sums / self._supervised
-        norm, rate = self._adamw.update(self.clip_norm)
+        norm, rate = self._adamw.update(self.clip_norm, loss if self.skips else None)
         return self.record(
             {"loss": loss, "accuracy": correct, "gradient_norm": norm, "learning_rate": rate}
         )
 
     def sync(self) -> None:
         """Variables hold the newest state already."""
+
+    def step_state(self) -> dict[str, np.ndarray]:
+        """How a step is computed depends on nothing that came before it."""
+        return {}
+
+    def restore_step_state(self, tensors: Mapping[str, np.ndarray]) -> None:
+        """There is none."""
 
     def gradients(self, window: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """Gradients of a window's token-mean loss, by the names of `Lora.tensors`."""

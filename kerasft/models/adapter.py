@@ -7,7 +7,6 @@ model was trained with.
 """
 
 import json
-import os
 import shutil
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -19,6 +18,7 @@ from pydantic import ValidationError
 
 from kerasft.errors import AdapterError, collected
 from kerasft.recipe import LoraSettings
+from kerasft.records import flush
 
 SCHEMA_VERSION = 1
 WEIGHTS = "adapter.safetensors"
@@ -62,7 +62,10 @@ class AdapterInfo:
 def save(
     folder: Path, tensors: Mapping[str, np.ndarray], info: AdapterInfo, dtype: str = "float32"
 ) -> None:
-    """Write an adapter folder beside its place and put it there in one move.
+    """Write an adapter folder beside its place, then put it there.
+
+    The one that was there is moved away first. A kill between the two moves leaves both
+    beside the place, and `recover` finishes it.
 
     Args:
         folder: replaced as a whole if it is there.
@@ -77,28 +80,47 @@ def save(
     from safetensors import SafetensorError
     from safetensors.numpy import save_file
 
-    aside = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
+    aside, former = _beside(folder, "tmp"), _beside(folder, "old")
     stored = _stored_dtype(dtype)
     arrays = {name: np.ascontiguousarray(value, stored) for name, value in tensors.items()}
     description = {**asdict(info), "lora": info.lora.model_dump(), "adapter_dtype": dtype}
     try:
-        shutil.rmtree(aside, ignore_errors=True)
+        recover(folder)
         aside.mkdir(parents=True)
         save_file(arrays, aside / WEIGHTS)
         text = json.dumps(description, indent=2, ensure_ascii=False)
         (aside / DESCRIPTION).write_text(text, "utf-8")
+        for path in (aside / WEIGHTS, aside / DESCRIPTION, aside):
+            flush(path)
+        if folder.exists():
+            folder.rename(former)
+        aside.rename(folder)
+        flush(folder.parent)
     except (OSError, SafetensorError) as error:  # safetensors reports a full disk as its own
+        if former.exists() and not folder.exists():
+            former.rename(folder)
         shutil.rmtree(aside, ignore_errors=True)
         raise AdapterError(
             f"{folder} could not be written ({error}); free space, then save it again"
         ) from error
-    if folder.exists():
-        old = folder.with_name(f".{folder.name}.{os.getpid()}.old")
-        folder.rename(old)
-        aside.rename(folder)
-        shutil.rmtree(old)
-    else:
-        aside.rename(folder)
+    shutil.rmtree(former, ignore_errors=True)
+
+
+def recover(folder: Path) -> None:
+    """Finish, or undo, what a kill left half done of `save`.
+
+    For the process that writes the folder, and no other. The new one is complete if the
+    old one has been moved away, which happens last.
+    """
+    aside, former = _beside(folder, "tmp"), _beside(folder, "old")
+    if former.exists() and not folder.exists():
+        (aside if aside.exists() else former).rename(folder)
+    for left in (aside, former):
+        shutil.rmtree(left, ignore_errors=True)
+
+
+def _beside(folder: Path, suffix: str) -> Path:
+    return folder.with_name(f".{folder.name}.{suffix}")
 
 
 def _stored_dtype(name: str) -> np.dtype:

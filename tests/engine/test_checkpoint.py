@@ -55,7 +55,7 @@ def test_nothing_there(tmp_path):
 
 
 def test_steps_are_ordered_as_numbers(tmp_path):
-    for step in (999_999, 1_000_000, 5):
+    for step in (5, 999_999, 1_000_000):
         save(tmp_path, step)
     assert [path.name for path in checkpoint.complete(tmp_path)] == [
         "step-000005",
@@ -95,8 +95,11 @@ def test_a_truncated_file_falls_back_to_the_one_before(tmp_path, name, left):
 @pytest.mark.parametrize(
     "manifest",
     [[], {}, {"files": {}}]
-    + [{"schema_version": 1, "files": files} for files in (3, {}, {"x": 1}, {"state.json": {}})]
-    + [{"schema_version": 2, "files": {}}],
+    + [
+        {"schema_version": checkpoint.SCHEMA_VERSION, "files": files}
+        for files in (3, {}, {"x": 1}, {"state.json": {}})
+    ]
+    + [{"schema_version": checkpoint.SCHEMA_VERSION + 1, "files": {}}],
 )
 def test_a_manifest_that_vouches_for_nothing_is_no_manifest(tmp_path, manifest):
     save(tmp_path, 1)
@@ -133,6 +136,29 @@ def test_a_step_that_cannot_be_replaced_stays(tmp_path, monkeypatch):
             checkpoint.save(tmp_path, 1, TENSORS, {"second": True}, keep=1)
     assert names(tmp_path) == ["step-000001"]
     assert checkpoint.latest(tmp_path)[0].state == {**STATE, "step": 1}
+
+
+def test_a_folder_of_a_later_step_does_not_outlive_the_next_save(tmp_path):
+    """The run was set back behind it, by damage say: it is of a past that did not happen."""
+    save(tmp_path, 3)
+    flip(save(tmp_path, 9) / "state.json")
+    (tmp_path / "step-000008").mkdir()
+    save(tmp_path, 4, keep=2)
+    assert names(tmp_path) == ["step-000003", "step-000004"]
+
+
+@pytest.mark.parametrize("moved", [True, False])
+def test_a_kill_while_a_step_is_replaced_loses_nothing(tmp_path, moved):
+    path = save(tmp_path, 7)
+    former = tmp_path / f".{path.name}.old"
+    (tmp_path / ".step-000006.tmp").mkdir()
+    if moved:
+        path.rename(former)
+    else:
+        former.mkdir()
+    checkpoint.recover(tmp_path)
+    assert names(tmp_path) == ["step-000007"]
+    assert checkpoint.verify(path) is None
 
 
 def test_what_a_killed_save_left_is_written_over(tmp_path):

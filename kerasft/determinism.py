@@ -1,0 +1,28 @@
+"""Steps of the same bits each time, where the device leaves a choice."""
+
+import os
+
+_CUBLAS = "CUBLAS_WORKSPACE_CONFIG"
+_XLA = "--xla_gpu_deterministic_ops=true"
+
+
+def make_deterministic(backend: str) -> None:
+    """Let a GPU use only algorithms whose sums have one order, in this process.
+
+    Call it before anything is computed: cuBLAS reads its workspace when it is loaded, and
+    XLA its flags when the device is opened. On torch, the backward pass of
+    FlashAttention, index_add and scatter take their deterministic forms; an operation
+    that has none gives a warning. On JAX, XLA is told so by a flag.
+    """
+    if backend == "jax":
+        flags = os.environ.get("XLA_FLAGS", "")
+        if _XLA not in flags:
+            os.environ["XLA_FLAGS"] = f"{flags} {_XLA}".strip()
+        return
+    os.environ.setdefault(_CUBLAS, ":4096:8")
+    import torch
+
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    # Filling fresh memory is meant to find reads of it, and costs a pass over each tensor.
+    torch.utils.deterministic.fill_uninitialized_memory = False
+    torch.backends.cudnn.benchmark = False
