@@ -25,6 +25,7 @@ from typing import Any
 
 from kerasft.caches import folder_bytes
 from kerasft.errors import RunError
+from kerasft.locking import held_by, is_locked
 from kerasft.recipe import Recipe, resolve, to_toml
 from kerasft.records import cannot_write, plain, read_json, write_json, write_text
 
@@ -272,16 +273,17 @@ def remove_run(path: Path, *, force: bool = False) -> int:
 
     Raises:
         RunError: it is not a run folder, it is a link to one, it cannot be deleted,
-            or it says that it is running and `force` is not given.
+            a process trains in it, or it says that it is running and `force` is not given.
     """
     if path.is_symlink():
         raise RunError(f"{path} is a link; give the folder that it points to")
     if not is_run(path):
         raise RunError(f"{path} is not a run folder; nothing was deleted")
-    status = _summary(path).status
-    if status == "running" and not force:
+    if is_locked(path):
+        raise RunError(f"{path} is in use by {held_by(path)}; end it first")
+    if _summary(path).status == "running" and not force:
         raise RunError(
-            f"{path} says that it is still running. If it was killed, continue it with "
+            f"{path} was killed while it was running: continue it with "
             f"`kerasft train --resume {path}`, or delete it with --force"
         )
     size = folder_bytes(path)

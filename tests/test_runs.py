@@ -8,6 +8,7 @@ import pytest
 
 from kerasft import recipe, runs
 from kerasft.errors import RunError
+from kerasft.locking import RunLock
 from kerasft.records import write_json
 
 RECIPE = recipe.resolve(
@@ -151,7 +152,7 @@ def test_runs_are_listed_oldest_first_and_a_damaged_one_is_shown(run, tmp_path):
 
 
 def test_only_an_ended_run_is_deleted(run):
-    with pytest.raises(RunError, match=r"still running.*--force"):
+    with pytest.raises(RunError, match=r"was killed while it was running.*--force"):
         runs.remove_run(run.path)
     run.end("finished")
     (run.path / "adapter").mkdir()
@@ -196,3 +197,9 @@ def test_a_deletion_cut_short_leaves_no_run_and_is_finished_by_the_next(run, mon
     again.end("finished")
     runs.remove_run(again.path)
     assert list(run.path.parent.iterdir()) == []
+
+
+def test_a_run_in_which_a_process_trains_is_not_deleted_by_force_either(run):
+    with RunLock(run.path), pytest.raises(RunError, match=rf"in use by process {os.getpid()}"):
+        runs.remove_run(run.path, force=True)
+    assert runs.remove_run(run.path, force=True) > 0

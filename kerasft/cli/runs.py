@@ -57,7 +57,7 @@ def list_(folder: Path, as_json: bool) -> None:
 
 @runs.command()
 @click.argument("folders", metavar="RUN...", nargs=-1, required=True, type=Path)
-@click.option("--force", is_flag=True, help="Delete a run that says it is still running.")
+@click.option("--force", is_flag=True, help="Delete a run that was killed, too.")
 @json_option
 def rm(folders: tuple[Path, ...], force: bool, as_json: bool) -> None:
     """Delete run folders with their adapters, checkpoints and results."""

@@ -51,7 +51,7 @@ def test_rm_deletes_what_has_ended_and_says_what_it_left(root, capsys):
     assert run(["runs", "rm", "runs/a", "runs/b", "runs/c"]) == 1
     shown = capsys.readouterr()
     assert "runs/a: deleted" in shown.out
-    assert "still running" in shown.err and "runs/c is not a run folder" in shown.err
+    assert "was killed" in shown.err and "runs/c is not a run folder" in shown.err
     assert sorted(path.name for path in (root / "runs").iterdir()) == ["b"]
     assert run(["runs", "rm", "runs/b", "--force", "--json"]) == 0
     (removed,) = json.loads(capsys.readouterr().out)
