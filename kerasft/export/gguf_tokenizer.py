@@ -92,6 +92,8 @@ def _byte_level(contents: Mapping[str, Any], special: Mapping[str, int]) -> dict
     faults = []
     if model.get("type") != "BPE" or model.get("byte_fallback"):
         faults.append(f"the model is {model.get('type')}, not byte-level BPE")
+    if not model.get("ignore_merges"):
+        faults.append("words of the vocabulary are merged too, which llama.cpp takes whole")
     if contents.get("normalizer"):
         faults.append("it normalises text")
     if not _splits_as_llama3(contents.get("pre_tokenizer")):

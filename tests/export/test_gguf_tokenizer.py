@@ -72,6 +72,12 @@ def test_a_split_that_llama_cpp_has_no_name_for_is_refused():
     assert "normalises" in str(raised.value)
 
 
+def test_merges_that_llama_cpp_would_skip_are_refused():
+    model = json.loads(llama_tokenizer_json())["model"] | {"ignore_merges": False}
+    with pytest.raises(ExportError, match=r"which llama\.cpp takes whole"):
+        tokenizer_metadata(with_json(model=model), 512)
+
+
 def test_a_sentencepiece_model_that_changes_text_is_refused():
     # The last field of its normaliser: add_dummy_prefix (3) and remove_extra_whitespaces (4).
     proto = sentencepiece_proto() + b"\x1a\x04\x18\x01\x20\x01"

@@ -115,8 +115,14 @@ def _explained(destination: Destination) -> Iterator[None]:
         if isinstance(error, ValueError) and "metadata in README.md" in str(error):
             reason = masked(" ".join(str(error).split()))
         else:
-            reason = (
-                f"{type(error).__name__}. What has arrived there is kept; run this again to send "
-                "the rest."
-            )
+            what = type(error).__name__
+            if _is_unanswered(error):
+                what = "the Hub cannot be reached from this machine"
+            reason = f"{what}. What has arrived there is kept; run this again to send the rest."
         raise ExportError(f"{destination} was not pushed: {reason}") from None
+
+
+def _is_unanswered(error: Exception) -> bool:
+    """Whether the line broke: by name, as huggingface_hub has changed its HTTP library twice."""
+    names = {base.__name__ for base in type(error).__mro__}
+    return not names.isdisjoint(("TransportError", "ConnectionError", "Timeout"))

@@ -123,6 +123,14 @@ def test_a_token_that_the_hub_does_not_know_is_told(hub, folder, monkeypatch):
         push_folder(folder, HERE)
 
 
+def test_a_hub_that_cannot_be_reached_is_told(hub, folder, monkeypatch):
+    from huggingface_hub import constants
+
+    monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")
+    with pytest.raises(ExportError, match=r"the Hub cannot be reached from this machine"):
+        push_folder(folder, HERE)
+
+
 def test_what_the_hub_says_of_a_card_is_told_before_the_upload(hub, folder):
     (folder / "README.md").write_text("---\ntags: []\n---\n")
     with pytest.raises(ExportError, match='"license" is missing'):
