@@ -24,6 +24,9 @@ ADAPTER_BYTES = 16
 LOGIT_BYTES = 6
 """Of a logit of one chunk of the loss: in the type of the model and in float32."""
 
+EAGER_LOGIT_BYTES = 14
+"""The same on torch without a compiler: the probabilities are copied twice more."""
+
 SPARE = 0.1
 """Share of an accelerator's memory that is left to its driver and to fragmentation."""
 
@@ -81,11 +84,13 @@ def plan_step(
         backend=backend,
         on_cpu=device.kind == "cpu",
         chunk_bytes=chunk_bytes,
+        compiled=recipe.train.compile != "off",
     )
     available = available_bytes(device)
     remat = choose_remat(recipe.train.remat, memory.without_remat, memory.with_remat, available)
     needed = memory.of(remat)
-    return StepPlan(remat, needed, shortage(needed, available, remat))
+    saves = memory.with_remat < memory.without_remat
+    return StepPlan(remat, needed, shortage(needed, available, remat or not saves))
 
 
 def step_memory(
@@ -98,6 +103,7 @@ def step_memory(
     backend: str,
     on_cpu: bool,
     chunk_bytes: Callable[[bool], int],
+    compiled: bool = True,
 ) -> StepMemory:
     """The memory of a step on windows of a shape.
 
@@ -106,7 +112,13 @@ def step_memory(
     logits takes at its widest, the masks where attention has any, and on a CPU the
     libraries. A block keeps, for each token, the residual stream at its start and in its
     middle, queries, keys, values and what attention makes of them, gate and up, and what
-    goes into norms that follow a projection.
+    goes into norms that follow a projection. docs/memory.md compares it with measurements.
+
+    Two cases keep more. Torch without a compiler keeps what norms read in float32, and the
+    gate after its activation. XLA on a CPU takes what rematerialisation would compute again
+    for the same as what was computed first, and keeps all of it in float32, attention
+    weights too (counted from its own memory analysis of compiled steps): there it saves
+    nothing.
 
     Args:
         family, config: of the model.
@@ -117,6 +129,7 @@ def step_memory(
         on_cpu: whether the device is the CPU.
         chunk_bytes: memory for one chunk of float32 logits, without and with
             rematerialisation.
+        compiled: whether the step is compiled on torch.
     """
     arch = family.architecture(config)
     _, rows, length, gathered = shape
@@ -124,16 +137,22 @@ def step_memory(
     inner = next(s.hf_shape[0] for s in family.tensors(config) if s.target == "gate")
     queries, keys = arch.query_heads * arch.head_width, arch.key_value_heads * arch.head_width
     kept = 2 * arch.width + 2 * queries + 2 * keys + 2 * inner
-    kept += (arch.post_attention_norm + arch.post_ffw_norm) * arch.width
+    post_norms = arch.post_attention_norm + arch.post_ffw_norm
+    kept += post_norms * arch.width
     kept += arch.query_key_norm * (queries + keys)
     kept *= tokens * size
+    eager = backend == "torch" and not compiled
+    logit = EAGER_LOGIT_BYTES if eager else LOGIT_BYTES
+    if eager:
+        normed = (2 + post_norms) * arch.width + arch.query_key_norm * (queries + keys)
+        kept += tokens * (4 * normed + inner * size)
     # Gradients of gate, up and their product, that product itself, and the stream's.
     widest = tokens * size * (4 * inner + 4 * arch.width)
 
     def loss(remat: bool) -> int:
         vocabulary = config["vocabulary_size"]
         chunk = min(gathered, largest_chunk(vocabulary, chunk_bytes(remat)))
-        return chunk * vocabulary * LOGIT_BYTES + 2 * gathered * arch.width * size
+        return chunk * vocabulary * logit + 2 * gathered * arch.width * size
 
     masks = 0
     if on_cpu or arch.attention_soft_cap:
@@ -150,6 +169,12 @@ def step_memory(
     fixed += ADAPTER_BYTES * trainable_parameters(family, config, lora)
     fixed += LIBRARIES_BYTES[backend] if on_cpu else 0
     layers, inputs = len(arch.kinds), tokens * arch.width * size
+    if backend == "jax" and on_cpu:
+        values = 4 * inner + (4 + 2 * post_norms) * arch.width
+        values += (3 + arch.query_key_norm) * queries
+        values += (3 + bool(arch.attention_soft_cap)) * arch.query_heads * length
+        whole = fixed + layers * 4 * tokens * values + loss(False)
+        return StepMemory(without_remat=whole, with_remat=whole)
     return StepMemory(
         without_remat=fixed + layers * kept + max(loss(False), widest),
         with_remat=fixed + layers * inputs + max(loss(True), kept + widest),
@@ -207,11 +232,11 @@ def shortage(needed: int, available: int | None, remat: bool) -> str | None:
     Args:
         needed: bytes of the step as it will be done.
         available: as for `choose_remat`.
-        remat: what was chosen.
+        remat: what was chosen; also True where it would save nothing.
     """
     if available is None or needed <= available:
         return None
-    chosen = "even with remat = block" if remat else "with remat = none"
+    chosen = "as it is" if remat else "with remat = none"
     steps = "lower train.batch_size or train.sequence_length"
     if not remat:
         steps = f'set train.remat = "block", or {steps}'
