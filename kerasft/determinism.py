@@ -10,19 +10,22 @@ def make_deterministic(backend: str) -> None:
     """Let a GPU use only algorithms whose sums have one order, in this process.
 
     Call it before anything is computed: cuBLAS reads its workspace when it is loaded, and
-    XLA its flags when the device is opened. On torch, the backward pass of
-    FlashAttention, index_add and scatter take their deterministic forms; an operation
-    that has none gives a warning. On JAX, XLA is told so by a flag.
+    XLA its flags when the device is opened. On torch the backward pass of FlashAttention,
+    `index_add` and the like take their deterministic forms, and an operation that has none
+    raises: with torch's `warn_only` FlashAttention would keep its other form.
+
+    Args:
+        backend: torch or jax.
     """
     if backend == "jax":
         flags = os.environ.get("XLA_FLAGS", "")
-        if _XLA not in flags:
+        if _XLA not in flags.split():
             os.environ["XLA_FLAGS"] = f"{flags} {_XLA}".strip()
         return
     os.environ.setdefault(_CUBLAS, ":4096:8")
     import torch
 
-    torch.use_deterministic_algorithms(True, warn_only=True)
+    torch.use_deterministic_algorithms(True)
     # Filling fresh memory is meant to find reads of it, and costs a pass over each tensor.
     torch.utils.deterministic.fill_uninitialized_memory = False
     torch.backends.cudnn.benchmark = False
