@@ -1,9 +1,13 @@
 """torch.compile for the step: whether it can be had, and how it is called."""
 
+import contextlib
+import os
+import re
 import shutil
 import time
 import warnings
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -40,6 +44,9 @@ def compiled(function: Callable[..., Any], varying: Sequence[int] = ()) -> Calla
     Args:
         varying: positional arguments whose first axis is a variable from the start.
 
+    What a process that was killed while it compiled has left half written in the cache is
+    removed and compiled anew.
+
     Warns:
         UserWarning: compiling failed; the function runs as it is from then on.
     """
@@ -54,6 +61,11 @@ def compiled(function: Callable[..., Any], varying: Sequence[int] = ()) -> Calla
         for place in varying:
             torch._dynamo.maybe_mark_dynamic(arguments[place], 0)
         try:
+            try:
+                return made(*arguments)
+            except torch._dynamo.exc.TorchDynamoException as error:
+                if not _removed_torn_library(str(error)):
+                    raise
             return made(*arguments)
         except torch._dynamo.exc.TorchDynamoException as error:
             # A compiler that is there and does not work, such as one without Python's
@@ -64,6 +76,27 @@ def compiled(function: Callable[..., Any], varying: Sequence[int] = ()) -> Calla
             return function(*arguments)
 
     return call
+
+
+def _removed_torn_library(message: str) -> bool:
+    """Whether a failure named a damaged library of the cache, which is gone now.
+
+    The linker writes in place: killed there, it leaves a file that torch takes for whole.
+    """
+    cache = os.environ.get("TORCHINDUCTOR_CACHE_DIR")
+    named = _LIBRARY.search(message)
+    if cache is None or named is None:
+        return False
+    path = Path(named[1])
+    if not path.is_relative_to(cache):
+        return False
+    with contextlib.suppress(OSError):
+        path.unlink()
+        return True
+    return False
+
+
+_LIBRARY = re.compile(r"(?:ImportError|OSError): (/\S+\.so)\b")
 
 
 class Compilations:

@@ -56,6 +56,35 @@ def test_what_a_gpu_lacks_is_said(monkeypatch):
     assert obstacle() is None
 
 
+def test_a_library_that_a_kill_left_half_written_is_made_anew(monkeypatch, tmp_path):
+    library = tmp_path / "cache" / "ci7" / "abc.main.so"
+    library.parent.mkdir(parents=True)
+    library.touch()
+    elsewhere = tmp_path / "elsewhere.so"
+    elsewhere.touch()
+    named = [library]
+
+    def compile_(function, **_):
+        def run(*arguments):
+            if named[0].exists():
+                raise torch._dynamo.exc.TorchDynamoException(
+                    f"ImportError: {named[0]}: file too short"
+                )
+            return function(*arguments)
+
+        return run
+
+    monkeypatch.setattr(torch, "compile", compile_)
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path / "cache"))
+    assert compiled(lambda x: x + 1)(1) == 2
+    assert not library.exists()
+    # A library that is not of the cache is not ours to remove.
+    named[0] = elsewhere
+    with pytest.warns(UserWarning, match="file too short"):
+        assert compiled(lambda x: x + 1)(1) == 2
+    assert elsewhere.exists()
+
+
 @pytest.fixture
 def captured_only(monkeypatch: pytest.MonkeyPatch) -> None:
     """Dynamo's graphs run as they are; counting them needs no compiler."""
