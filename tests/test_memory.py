@@ -92,6 +92,7 @@ MEASURED = [
     ("gemma3_270m", "torch", False, True, (1, 4, 256, 256), "bfloat16", 1.56),
     ("gemma3_270m", "jax", True, False, (1, 1, 256, 64), "float32", 2.38),
     ("gemma3_270m", "jax", True, False, (1, 4, 256, 256), "float32", 3.44),
+    ("gemma3_270m", "jax", True, True, (1, 4, 256, 256), "float32", 3.46),
 ]
 """Preset, backend, compiled, remat, shape, dtype, GiB resident on two cores of a CPU."""
 
