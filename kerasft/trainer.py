@@ -1,8 +1,7 @@
 """One process's part of a run: the model, the fine-tuner, and where it is."""
 
 import contextlib
-import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -12,13 +11,14 @@ from kerasft.errors import RunError
 from kerasft.preparation import Prepared
 from kerasft.recipe import Recipe
 from kerasft.resuming import flat, surroundings_note
+from kerasft.run_numbers import run_numbers
 from kerasft.runs import RunFolder
 from kerasft.samples import Samples
 from kerasft.stopping import TIME_BUDGET, StopRequests
 from kerasft.versions import versions
 
 if TYPE_CHECKING:
-    from kerasft.engine.callbacks import MetricsLog, Progress
+    from kerasft.engine.callbacks import MetricsLog
     from kerasft.engine.checkpoint import Checkpoint
     from kerasft.engine.saving import Checkpoints, CheckpointWriter
     from kerasft.engine.validation import Validation
@@ -73,7 +73,13 @@ class Trainer:
         recipe = self.recipe = prepared.recipe
         self.dtype = resolve_dtype(recipe.model.dtype)
         self.device = current()
-        self.backend = backend
+        # Looked up once: a save should not wait for the packages' metadata.
+        self.surroundings = {
+            "versions": versions(),
+            "backend": backend,
+            "device": self.device.name,
+            "dtype": self.dtype,
+        }
         with reporter.working(f"Loading {recipe.model.preset} in {self.dtype}"):
             self.base = load_base(recipe.model.preset, dtype=self.dtype)
         reporter.note(
@@ -121,7 +127,7 @@ class Trainer:
             stopped_by="",
             engine="keras",
             backend=backend,
-            versions=versions(),
+            versions=self.surroundings["versions"],
             device={"kind": self.device.kind, "name": self.device.name},
             dtype=self.dtype,
             seed=recipe.train.seed,
@@ -293,35 +299,13 @@ class Trainer:
         self, log: "MetricsLog", checkpoints: "Checkpoints", writer: "CheckpointWriter"
     ) -> None:
         """The numbers of the run so far, and their plot."""
-        from kerasft.engine.device import peak_memory_bytes
         from kerasft.plots import loss_plot
 
         progress, lines = self.progress, self.run.metrics()
-        self.run.update_run(
-            steps=progress.step,
-            tokens=progress.tokens,
-            supervised_tokens=progress.supervised_tokens,
-            first_loss=lines[0]["loss"] if lines else None,
-            last_loss=lines[-1]["loss"] if lines else None,
-            validation=_validation_record(self.validations, progress),
-            compilations={
-                "count": len(self.finetuner.compilations),
-                "seconds": sum(seconds for _, seconds in self.finetuner.compilations),
-            },
-            first_step_seconds=log.first_step_seconds,
-            tokens_per_second=statistics.median(log.rates[1:] or log.rates or [0.0]),
-            input_wait_share=progress.input_seconds / max(progress.seconds, 1e-9),
-            peak_memory_bytes=peak_memory_bytes(),
-            seconds=progress.seconds,
-            saving={
-                "count": writer.saved,
-                "waited_seconds": checkpoints.seconds,
-                "longest_seconds": writer.seconds,
-                "bytes": writer.bytes,
-            },
-            samples=self.samples.found,
-            **self.incidents.state(),
+        numbers = run_numbers(
+            lines, progress, self.validations, self.finetuner, log, checkpoints, writer
         )
+        self.run.update_run(**numbers, samples=self.samples.found, **self.incidents.state())
         drawn = [line for line in lines if line["loss"] is not None]
         if drawn:
             loss_plot(drawn, self.validations, self.run.plots / "loss.png")
@@ -349,14 +333,6 @@ class Trainer:
         if validation is not None and self.progress.best_step not in (0, self.progress.step):
             self.lora.assign(read_tensors(self.run.adapter))
 
-    def _surroundings(self) -> dict[str, Any]:
-        return {
-            "versions": versions(),
-            "backend": self.backend,
-            "device": self.device.name,
-            "dtype": self.dtype,
-        }
-
     def _save_checkpoint(self, writer: "CheckpointWriter") -> None:
         self.finetuner.sync()
         tensors = {f"adapter/{name}": value for name, value in self.lora.tensors().items()}
@@ -367,7 +343,7 @@ class Trainer:
             "recipe": flat(self.recipe),
             "planned_steps": self.prepared.total_steps,
             "fingerprint": self.base.fingerprint,
-            "surroundings": self._surroundings(),
+            "surroundings": self.surroundings,
             "samples": self.samples.state(),
             "validations": self.validations,
             "incidents": self.incidents.state(),
@@ -384,7 +360,7 @@ class Trainer:
                 f"{state['fingerprint']}, and {self.recipe.model.preset} has "
                 f"{self.base.fingerprint}; give the base that it began with"
             )
-        note = surroundings_note(state["surroundings"], self._surroundings())
+        note = surroundings_note(state["surroundings"], self.surroundings)
         if note:
             self.reporter.note(note)
         adapter = {
@@ -408,17 +384,3 @@ def _compiles(recipe: Recipe, steps: int) -> bool:
     return recipe.train.compile == "on" or (
         recipe.train.compile == "auto" and micro_batches >= COMPILED_FROM
     )
-
-
-def _validation_record(
-    results: Sequence[Mapping[str, float]], progress: "Progress"
-) -> dict[str, Any] | None:
-    if not results:
-        return None
-    return {
-        "before": results[0]["loss"],
-        "last": results[-1]["loss"],
-        "best": progress.best_loss,
-        "best_step": progress.best_step,
-        "all": results,
-    }
