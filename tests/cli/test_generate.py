@@ -114,3 +114,21 @@ def test_a_bare_model_continues_a_raw_prompt(tiny_gemma3, backend, capsys):
     options = ["--raw", "--backend", backend, "--max-new-tokens", "3", "--json"]
     assert run(["generate", str(tiny_gemma3), "number one", *options]) == 0
     assert json.loads(capsys.readouterr().out)["prompt"] == "number one"
+
+
+@pytest.mark.keras
+def test_too_little_memory_names_the_option(trained, tmp_path, capsys, monkeypatch):
+    def full(*_, **__):
+        raise RuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 2147483648 bytes.")
+
+    monkeypatch.setattr("kerasft.engine.decode.Decoder.generate", full)
+    prompts = tmp_path / "a.txt"
+    prompts.write_text("one\ntwo\nthree\nfour\n")
+    out = tmp_path / "out.jsonl"
+    arguments = ["generate", str(trained / "run"), "--file", str(prompts), "--out", str(out)]
+    assert run([*arguments, "--batch-size", "8"]) == 1
+    said = capsys.readouterr().err
+    assert "answering 4 prompts together (2.0 GiB more" in said and "--batch-size 2" in said
+    assert not out.exists()
+    assert run(["generate", str(trained / "run"), "one"]) == 1
+    assert "answering a prompt" in capsys.readouterr().err
