@@ -3,7 +3,6 @@
 Made in a process of its own: Keras writes real weights, transformers random ones.
 """
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +43,7 @@ def write_decode_folder(work: DecodeWork, folder: Path) -> dict[str, Any]:
         from kerasft.engine.loaded import with_adapter
         from kerasft.export.hf import write_hf
 
-        write_hf(with_adapter(Path(work.adapter), dtype=work.dtype), folder)
+        write_hf(with_adapter(Path(work.adapter), dtype=work.dtype), folder, dtype=work.dtype)
     return {"folder": str(folder)}
 
 
@@ -53,39 +52,11 @@ def hf_config(work: Work | DecodeWork) -> dict[str, Any]:
     return work.table.hf_config(work.config, dtype=work.dtype, bos_id=2, eos_ids=[1], pad_id=0)
 
 
-@dataclass(frozen=True)
-class _Untrained:
-    """A base as the export reads a trained model."""
-
-    causal_lm: Any
-    family: Any
-    config: dict[str, Any]
-    tokenizer: Any
-    template: Any
-    base_dtype: str
-    base_id: str
-    fingerprint: str
-
-    def delta(self, name: str) -> None:
-        return None
-
-
 def _write_preset(preset: str, dtype: str, folder: Path) -> None:
     from kerasft.data.prompts import template_for
+    from kerasft.engine.loaded import load_bare
     from kerasft.export.hf import write_hf
-    from kerasft.models.sources import load_base
     from kerasft.recipe import PromptSettings
 
-    base = load_base(preset, dtype=dtype)
     template = template_for(PromptSettings(template="instruction"), "instruct")
-    view = _Untrained(
-        base.causal_lm,
-        base.family,
-        base.config,
-        base.tokenizer,
-        template,
-        base.dtype,
-        base.base_id,
-        base.fingerprint,
-    )
-    write_hf(view, folder)  # type: ignore[arg-type]
+    write_hf(load_bare(preset, template, "instruct", dtype=dtype), folder, dtype=dtype)
