@@ -205,6 +205,8 @@ class Driver:
         self.counts["equal runs"] += not different
         if different:
             self.faults.append(f"run {self.counts['runs']}: {', '.join(different)} differ")
+        # What is known so far, should the driver itself be ended.
+        print(dict(self.counts), file=sys.stderr, flush=True)
         shutil.rmtree(run)
 
 
