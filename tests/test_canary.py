@@ -72,7 +72,7 @@ def clean(folder: Path, capfd: pytest.CaptureFixture) -> str:
     return said
 
 
-@pytest.mark.keras
+# Without the mark `keras`: what is told depends on no backend, so one is enough.
 def test_no_command_tells_a_token(secrets, recipe, tmp_path, backend, capfd):
     chosen = ["--recipe", str(recipe), "--backend", backend]
     assert main.run(["train", *chosen, "--dry-run"]) == 0
@@ -83,7 +83,6 @@ def test_no_command_tells_a_token(secrets, recipe, tmp_path, backend, capfd):
     assert "finished" in clean(tmp_path, capfd)
 
 
-@pytest.mark.keras
 def test_an_error_of_a_library_that_repeats_tokens_does_not_pass_them_on(
     secrets, recipe, tmp_path, backend, capfd, monkeypatch
 ):

@@ -52,8 +52,9 @@ def test_a_base_that_is_not_here_is_sized_by_full_windows(tmp_path, backend):
         "none": "none",
         "block": "block",
     }
-    # What 18 blocks keep of 8 × 512 tokens is 5.7 GiB in bfloat16.
-    assert plans["none"]["memory_bytes"] - plans["block"]["memory_bytes"] > 4 * 2**30
+    # What 18 blocks keep of 8 × 512 tokens is 5.7 GiB in bfloat16; XLA on a CPU keeps it anyway.
+    saved = plans["none"]["memory_bytes"] - plans["block"]["memory_bytes"]
+    assert saved > 4 * 2**30 if backend == "torch" else saved == 0
 
 
 def test_wrong_local_rows_are_told(tmp_path, tiny_gemma3, backend):

@@ -95,7 +95,10 @@ def test_it_runs_as_a_module():
         (["zzz"], "There is no command 'zzz'."),
         (["recipes", "list", "--jsno"], "--jsno"),
         (["train"], "Give either --recipe, or --resume"),
-        (["train", "--resume", "x", "--auto-batch"], "--resume takes folder and batch from the run"),
+        (
+            ["train", "--resume", "x", "--auto-batch"],
+            "--resume takes folder and batch from the run",
+        ),
         (["generate", "x"], "Give either a prompt, or --file"),
         (["generate", "nowhere", "hello"], "nowhere is not a run"),
     ],

@@ -22,10 +22,10 @@ def live(family, **options):
     ("family", "dtype"),
     [
         ("gemma", "q8_0"),
-        ("gemma2", "float32"),
+        pytest.param("gemma2", "float32", marks=pytest.mark.slow),  # test_matrix.py has it too
         ("gemma3", "float32"),
         ("llama3", "float32"),
-        ("llama3", "q8_0"),
+        pytest.param("llama3", "q8_0", marks=pytest.mark.slow),
     ],
 )
 def test_every_family_stays_within_the_bound_of_its_type(tmp_path, family, dtype):

@@ -319,7 +319,7 @@ def test_kerashub_computes_the_live_logits_from_shards(tmp_path, name):
     np.testing.assert_allclose(found, model.logits(tokens), atol=1e-4)
 
 
-@pytest.mark.keras
+# Without the mark `keras`: on JAX, test_matrix.py runs this reader in the test's process.
 def test_kerashub_proves_a_preset_in_a_process_of_its_own(tmp_path, backend):
     model = live_model("gemma3")
     write_keras(model, tmp_path, dtype="float32")
