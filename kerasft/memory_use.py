@@ -13,12 +13,18 @@ FULL_BELOW = 0.05
 own, such as cuDNN and cuBLAS for their workspaces, find none."""
 
 _CGROUPS = (
-    (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory.current")),
+    (
+        Path("/sys/fs/cgroup/memory.max"),
+        Path("/sys/fs/cgroup/memory.current"),
+        "inactive_file",
+    ),
     (
         Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"),
         Path("/sys/fs/cgroup/memory/memory.usage_in_bytes"),
+        "total_inactive_file",
     ),
 )
+"""Of either version: the limit, what is in use, and what of it are files that could go."""
 
 
 @dataclass(frozen=True)
@@ -122,11 +128,23 @@ def _of_the_machine() -> MemoryUse | None:
 
 
 def _containers() -> list[tuple[int, int]]:
-    """(limit, used) of the container that this process is in, where there is one."""
+    """(limit, used) of the container that this process is in, where there is one.
+
+    Cached files that nobody reads do not count as used.
+    """
     found = []
-    for limit, used in _CGROUPS:
+    for limit, used, cached in _CGROUPS:
         try:
-            found.append((int(limit.read_text("ascii")), int(used.read_text("ascii"))))
+            total, taken = int(limit.read_text("ascii")), int(used.read_text("ascii"))
         except (OSError, ValueError):  # not in a container, or `max`
             continue
+        found.append((total, taken - _cached(used.with_name("memory.stat"), cached)))
     return found
+
+
+def _cached(statistics: Path, name: str) -> int:
+    try:
+        lines = statistics.read_text("ascii").splitlines()
+        return int(dict(line.split(" ", 1) for line in lines)[name])
+    except (OSError, KeyError, ValueError):
+        return 0

@@ -11,7 +11,7 @@ from kerasft.memory_use import MemoryUse, free_ram_bytes, memory_use, ram_bytes,
 @pytest.fixture
 def container(tmp_path, monkeypatch):
     limit, used = tmp_path / "memory.max", tmp_path / "memory.current"
-    monkeypatch.setattr(module, "_CGROUPS", ((limit, used),))
+    monkeypatch.setattr(module, "_CGROUPS", ((limit, used, "inactive_file"),))
     return limit, used
 
 
@@ -26,6 +26,8 @@ def test_a_container_s_limit_is_the_ram(container):
     used.write_text(f"{2**26}\n")
     assert ram_bytes() == 2**27
     assert free_ram_bytes() == 2**26
+    limit.with_name("memory.stat").write_text(f"anon 500\ninactive_file {2**20}\n")
+    assert free_ram_bytes() == 2**26 + 2**20
 
 
 @pytest.mark.skipif(not os.path.exists("/proc/meminfo"), reason="Linux says what is free")

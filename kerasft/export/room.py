@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from kerasft.memory_use import free_ram_bytes
 
 if TYPE_CHECKING:
     from kerasft.models.families import Family
@@ -14,15 +15,6 @@ _OVERHEAD_BYTES = 1536 << 20
 
 _LARGEST_COPY = 2
 """Copies of the largest tensor that are there for a moment while a model is filled."""
-
-_CGROUPS = (
-    ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current", "inactive_file"),
-    (
-        "/sys/fs/cgroup/memory/memory.limit_in_bytes",
-        "/sys/fs/cgroup/memory/memory.usage_in_bytes",
-        "total_inactive_file",
-    ),
-)
 
 
 def needed_bytes(family: Family, config: Mapping[str, Any], logit_bytes: int) -> int:
@@ -67,35 +59,3 @@ def _sentence(needed: int, place: str) -> str:
 
 def _gib(size: int) -> str:
     return f"{size / 2**30:.1f} GiB"
-
-
-def free_ram_bytes() -> int | None:
-    """Memory that a new process could take without swapping; None where that is not known.
-
-    Within a container the limit less what is in use; cached files count as free.
-    """
-    found = [_meminfo()]
-    found += [_cgroup(Path(limit), Path(used), cached) for limit, used, cached in _CGROUPS]
-    known = [number for number in found if number is not None]
-    return min(known, default=None)
-
-
-def _meminfo() -> int | None:
-    try:
-        lines = Path("/proc/meminfo").read_text("ascii").splitlines()
-    except OSError:
-        return None
-    fields = dict(line.split(":", 1) for line in lines)
-    kibibytes = fields.get("MemAvailable", "").split()
-    return int(kibibytes[0]) << 10 if kibibytes else None
-
-
-def _cgroup(limit: Path, used: Path, cached: str) -> int | None:
-    try:
-        room = int(limit.read_text("ascii")) - int(used.read_text("ascii"))
-        for line in used.with_name("memory.stat").read_text("ascii").splitlines():
-            name, _, number = line.partition(" ")
-            room += int(number) if name == cached else 0
-    except (OSError, ValueError):  # not in a container, or `max`
-        return None
-    return room

@@ -1,7 +1,5 @@
 """When a forward pass in float32 is taken to fit."""
 
-from pathlib import Path
-
 import pytest
 
 from kerasft.bench.shapes import SHAPES
@@ -25,20 +23,3 @@ def test_too_little_memory_is_said_before_a_framework_is_imported(monkeypatch):
 def test_a_model_that_fits_has_no_shortage(monkeypatch, backend):
     monkeypatch.setattr(room, "free_ram_bytes", lambda: None)
     assert room.shortage(1 << 20, backend) is None
-
-
-def test_a_containers_limit_counts_less_what_it_uses(tmp_path: Path):
-    limit, used = tmp_path / "memory.max", tmp_path / "memory.current"
-    limit.write_text("1000\n")
-    used.write_text("600\n")
-    (tmp_path / "memory.stat").write_text("anon 500\ninactive_file 100\n")
-    assert room._cgroup(limit, used, "inactive_file") == 500
-    limit.write_text("max\n")
-    assert room._cgroup(limit, used, "inactive_file") is None
-    assert room._cgroup(tmp_path / "none", used, "inactive_file") is None
-
-
-def test_free_memory_is_known_on_linux():
-    if not Path("/proc/meminfo").exists():
-        pytest.skip("no /proc/meminfo")
-    assert room.free_ram_bytes() > 1 << 20
