@@ -53,6 +53,20 @@ def small_recipe(source: Path, **settings: Any) -> Recipe:
     return resolve(base, {name.replace("__", "."): value for name, value in settings.items()})
 
 
+def intricate_recipe(source: Path, **settings: Any) -> Recipe:
+    """The small recipe with all that a resumed run must find its way in."""
+    intricate = {
+        "lora__dropout": 0.2,
+        "data__validation": 3,
+        "train__packing": True,
+        "train__batch_size": 1,
+        "train__sequence_length": 128,
+        "train__gradient_accumulation": 2,
+        "train__schedule": "cosine",
+    }
+    return small_recipe(source, **intricate | settings)
+
+
 PROBE = np.arange(10, 22, dtype=np.int32).reshape(2, 6)
 """Token ids whose logits are compared."""
 

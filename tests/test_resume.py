@@ -22,7 +22,7 @@ from kerasft.models import adapter as adapters
 from kerasft.models import sources
 from kerasft.recipe import Recipe
 from kerasft.runs import RunFolder
-from tests.small import say_rows, small_recipe, write_rows
+from tests.small import intricate_recipe, say_rows, write_rows
 
 pytestmark = pytest.mark.keras
 
@@ -36,16 +36,9 @@ CLOCK = {"tokens_per_second", "peak_memory_bytes", "seconds", "input_wait_share"
 def recipe_of(folder: Path) -> Recipe:
     """Packing, dropout, accumulation, validation at each epoch's end, a checkpoint there too."""
     folder.mkdir(exist_ok=True)
-    return small_recipe(
+    return intricate_recipe(
         write_rows(folder / "rows.jsonl", say_rows(18)),
-        lora__dropout=0.2,
-        data__validation=3,
-        train__packing=True,
-        train__batch_size=1,
-        train__sequence_length=128,
-        train__gradient_accumulation=2,
         train__epochs=3,
-        train__schedule="cosine",
         train__warmup=2,
         train__checkpoint_every=EPOCH,
         train__keep_checkpoints=5,

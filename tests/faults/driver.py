@@ -36,19 +36,12 @@ STEPS = 24
 
 def prepared_recipe(folder: Path) -> Any:
     """Packing, dropout, accumulation and validation; a save after every step."""
-    from tests.small import say_rows, small_recipe, write_rows
+    from tests.small import intricate_recipe, say_rows, write_rows
 
-    return small_recipe(
+    return intricate_recipe(
         write_rows(folder / "rows.jsonl", say_rows(24)),
-        lora__dropout=0.2,
-        data__validation=3,
-        train__packing=True,
-        train__batch_size=1,
-        train__sequence_length=128,
-        train__gradient_accumulation=2,
         train__epochs=STEPS,
         train__max_steps=STEPS,
-        train__schedule="cosine",
         train__checkpoint_every=1,
         train__compile="off",
         eval__samples=0,

@@ -20,7 +20,7 @@ from kerasft.kaggle.notebook import PARAMETERS
 from kerasft.models import adapter as adapters
 from kerasft.recipe import to_toml
 from kerasft.runs import RunFolder
-from tests.small import say_rows, small_recipe, write_rows
+from tests.small import intricate_recipe, say_rows, write_rows
 
 nbclient = pytest.importorskip("nbclient", reason="executes the notebook; in the extra `test`")
 nbformat = pytest.importorskip("nbformat")
@@ -79,16 +79,9 @@ def outcome(run: RunFolder) -> dict[str, Any]:
 
 
 def test_two_sessions_end_where_an_uninterrupted_run_ends(tmp_path, monkeypatch, backend):
-    recipe = small_recipe(
+    recipe = intricate_recipe(
         write_rows(tmp_path / "rows.jsonl", say_rows(18)),
-        lora__dropout=0.2,
-        data__validation=3,
-        train__packing=True,
-        train__batch_size=1,
-        train__sequence_length=128,
-        train__gradient_accumulation=2,
         train__epochs=2,
-        train__schedule="cosine",
         eval__limit=2,
     )
     file = tmp_path / "tiny.toml"
