@@ -48,7 +48,7 @@ class RunLock:
                     f"{path} cannot be written: {error.strerror}; a run is trained in a folder "
                     "that can be written to, so copy it to one"
                 ) from error
-            if _take(file) and _is_at(file, path):
+            if take(file) and _is_at(file, path):
                 with contextlib.suppress(OSError):  # a full disk: the lock holds without a name
                     file.truncate(0)
                     file.write(json.dumps(_holder()).encode())
@@ -80,7 +80,7 @@ def is_locked(folder: Path) -> bool:
         return False
     try:
         with path.open("rb+") as file:
-            return not _take(file)
+            return not take(file)
     except OSError:  # a read-only copy is nobody's
         return False
 
@@ -117,7 +117,8 @@ if sys.platform == "win32":
     _BYTE = 1 << 30
     """Far behind the text: a locked byte cannot be read by others."""
 
-    def _take(file: IO[bytes]) -> bool:
+    def take(file: IO[bytes]) -> bool:
+        """Lock an open file until it is closed; whether no other process has it locked."""
         file.seek(_BYTE)
         try:
             msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
@@ -130,7 +131,8 @@ else:
     import errno
     import fcntl
 
-    def _take(file: IO[bytes]) -> bool:
+    def take(file: IO[bytes]) -> bool:
+        """Lock an open file until it is closed; whether no other process has it locked."""
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:

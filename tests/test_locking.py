@@ -52,7 +52,7 @@ def test_within_a_process_too_and_free_afterwards(tmp_path):
 
 def test_a_file_that_was_removed_meanwhile_is_no_lock(tmp_path, monkeypatch):
     """The one before lets go, and removes its file, between our opening and our locking."""
-    take, taken = locking._take, []
+    take, taken = locking.take, []
 
     def removed(file):
         if not taken:
@@ -60,7 +60,7 @@ def test_a_file_that_was_removed_meanwhile_is_no_lock(tmp_path, monkeypatch):
         taken.append(file)
         return take(file)
 
-    monkeypatch.setattr(locking, "_take", removed)
+    monkeypatch.setattr(locking, "take", removed)
     with RunLock(tmp_path):
         assert len(taken) == 2 and (tmp_path / NAME).exists()
         with pytest.raises(RunError):

@@ -17,12 +17,8 @@ from types import TracebackType
 from typing import Any
 
 from kerasft.errors import RunError
+from kerasft.locking import take
 from kerasft.records import SCHEMA_VERSION, cannot_write, plain
-
-try:
-    from fcntl import LOCK_EX, LOCK_NB, flock
-except ImportError:  # Windows: two evaluations into one folder are not told apart there
-    flock = None  # type: ignore[assignment]
 
 
 class Journal:
@@ -95,9 +91,11 @@ class Journal:
 
     def remove(self) -> None:
         """End the journal and drop its file: its values stand in the results now."""
-        if flock is None:
-            self._file.close()  # Windows removes no open file
-        self.path.unlink(missing_ok=True)
+        try:
+            self.path.unlink(missing_ok=True)
+        except PermissionError:  # Windows removes no open file
+            self._file.close()
+            self.path.unlink(missing_ok=True)
         self._file.close()
 
     def _take_up(self) -> None:
@@ -150,12 +148,8 @@ def _parsed(raw: bytes) -> dict[str, Any] | None:
 
 
 def _lock(file: Any, path: Path) -> None:
-    if flock is None:
-        return
-    try:
-        flock(file, LOCK_EX | LOCK_NB)
-    except BlockingIOError as error:
+    if not take(file):
         file.close()
         raise RunError(
             f"another evaluation is writing {path}; wait for it, or give another folder with --out"
-        ) from error
+        )
