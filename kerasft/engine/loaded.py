@@ -11,13 +11,12 @@ from kerasft.data.prompts import Template, stop_ids
 from kerasft.data.tokens import Tokenizer
 from kerasft.engine.decode import Decoder, Sampling
 from kerasft.engine.device import resolve_dtype
-from kerasft.errors import AdapterError
 from kerasft.models import adapter as adapters
-from kerasft.models import peft_files
 from kerasft.models.deltas import kernel_delta
 from kerasft.models.families import Family, TensorSpec
 from kerasft.models.gguf import numpy_dtype
 from kerasft.models.lora import Lora, attach
+from kerasft.models.lora_start import adapter_to_start_from
 from kerasft.models.sources import BaseModel, load_base
 from kerasft.recipe import LoraSettings
 from kerasft.runs import RunFolder
@@ -169,24 +168,14 @@ def start_adapter(base: BaseModel, lora: Lora, source: str) -> None:
     Raises:
         AdapterError: another base, other LoRA settings, or tensors that do not fit.
     """
-    folder = Path(source)
-    if (folder / "adapter").is_dir():
-        folder = folder / "adapter"
-    if peft_files.is_peft(folder):
-        settings, tensors = peft_files.read_peft(folder, base.family, base.config)
-    else:
-        info = adapters.read_info(folder)
-        adapters.check_base(
-            info, family=base.family.name, fingerprint=base.fingerprint, preset=base.preset
-        )
-        settings, tensors = info.lora, adapters.read_tensors(folder)
-    if settings.layout != lora.settings.layout or settings.scale != lora.settings.scale:
-        raise AdapterError(
-            f"lora.init_from = {source!r} has layout {settings.layout} and scale "
-            f"{settings.scale:g}, the recipe has {lora.settings.layout} and "
-            f"{lora.settings.scale:g}; set lora.layout, lora.rank and lora.alpha to the "
-            "adapter's"
-        )
+    tensors = adapter_to_start_from(
+        source,
+        base.family,
+        base.config,
+        lora.settings,
+        fingerprint=base.fingerprint,
+        preset=base.preset,
+    )
     lora.assign(tensors)
 
 

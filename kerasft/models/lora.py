@@ -15,7 +15,6 @@ tensor of the kernel's size.
 """
 
 import math
-import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -25,6 +24,7 @@ import numpy as np
 
 from kerasft.errors import AdapterError, collected
 from kerasft.models.families.base import Family
+from kerasft.models.lora_start import path_seed, starting_a
 from kerasft.recipe import LoraSettings
 
 
@@ -95,16 +95,12 @@ class LoraLinear(keras.layers.Layer):
         self.scale = settings.scale
         self.active = True
         self.linear = linear_of(base)
-        # A seed that depends on the path alone gives each layer its own A, and the
-        # same one on every backend and whatever other layers are targeted.
-        self.path_seed = path_seed = zlib.crc32(path.encode())
+        self.path_seed = path_seed(path)
         self.dropout = settings.dropout
         a_shape, b_shape = lora_shapes(self.linear, settings.layout, settings.rank)
         self.a = self.add_weight(name="lora_a", shape=a_shape, initializer="zeros")
         self.b = self.add_weight(name="lora_b", shape=b_shape, initializer="zeros")
-        self.a.assign(
-            _initial_a(a_shape, settings.layout, np.random.default_rng([seed, path_seed]))
-        )
+        self.a.assign(starting_a(path, a_shape, settings.layout, seed))
         self.built = True
 
     @property
@@ -143,17 +139,6 @@ def lora_shapes(linear: Linear, layout: str, rank: int) -> tuple[tuple[int, ...]
     if layout == "keras":
         return (*linear.shape[:-1], rank), (rank, linear.shape[-1])
     return (linear.size(linear.contracted), rank), (rank, linear.size(linear.produced))
-
-
-def _initial_a(shape: tuple[int, ...], layout: str, random: np.random.Generator) -> np.ndarray:
-    """Uniform A as the layout's own library draws it; B starts at zero.
-
-    Keras: He uniform over the fan-in that Keras computes for the shape, limit
-    √(6 / fan_in). PEFT: Kaiming uniform with a = √5, limit 1 / √in.
-    """
-    fan_in = math.prod(shape[:-1])
-    limit = math.sqrt(6 / fan_in) if layout == "keras" else 1 / math.sqrt(fan_in)
-    return random.uniform(-limit, limit, shape).astype(np.float32)
 
 
 def _free_letter(linear: Linear) -> str:

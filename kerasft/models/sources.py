@@ -7,6 +7,7 @@ preset folder, `hf://org/name`, a KerasHub preset name, or `kaggle://…`.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -88,20 +89,12 @@ def load_base(preset: str, *, dtype: str) -> BaseModel:
             damaged, unsafe or of another family.
         OutOfMemory: the weights do not fit the device.
     """
-    if dtype not in DTYPES:
-        raise ModelError(f"dtype {dtype!r}: expected one of {', '.join(DTYPES)}.")
     opened, base_id = open_base(preset)
-    if dtype == "float16" and opened.family.name == "gemma3":
-        raise ModelError(
-            "Gemma 3 overflows in float16 (its activations pass 65,504). Use bfloat16, or "
-            "float32 where the GPU has no bfloat16."
-        )
+    check_dtype(dtype, opened.family)
     from kerasft.models.fingerprint import fingerprint, keras_reader
 
     tokenizer = opened.load_tokenizer()
-    halved = ["set model.dtype = bfloat16, which takes half"] if dtype == "float32" else []
-    remedies = [*halved, "choose a smaller preset", "end other programs that use the device"]
-    with explained(f"loading {preset} in {dtype}", lambda: remedies):
+    with enough_memory(preset, dtype):
         causal_lm = opened.family.build(opened.config, dtype)
         opened.load_weights(causal_lm, dtype)
     specs = opened.family.tensors(opened.config)
@@ -118,6 +111,28 @@ def load_base(preset: str, *, dtype: str) -> BaseModel:
         licence_page=opened.family.licence_page,
         files=opened.files,
     )
+
+
+def check_dtype(dtype: str, family: Family) -> None:
+    """Refuse a type that a base cannot be computed in.
+
+    Raises:
+        ModelError: it is none of `DTYPES`, or the family's numbers do not fit it.
+    """
+    if dtype not in DTYPES:
+        raise ModelError(f"dtype {dtype!r}: expected one of {', '.join(DTYPES)}.")
+    if dtype == "float16" and family.name == "gemma3":
+        raise ModelError(
+            "Gemma 3 overflows in float16 (its activations pass 65,504). Use bfloat16, or "
+            "float32 where the GPU has no bfloat16."
+        )
+
+
+def enough_memory(preset: str, dtype: str) -> AbstractContextManager[None]:
+    """Around loading: a shortage of memory is told with what to change."""
+    halved = ["set model.dtype = bfloat16, which takes half"] if dtype == "float32" else []
+    remedies = [*halved, "choose a smaller preset", "end other programs that use the device"]
+    return explained(f"loading {preset} in {dtype}", lambda: remedies)
 
 
 def check_access(preset: str) -> None:

@@ -73,10 +73,10 @@ def assign(variable: Any, array: np.ndarray) -> None:
     """
     import keras
 
-    variable.assign(_as_torch(array) if keras.backend.backend() == "torch" else array)
+    variable.assign(as_torch(array) if keras.backend.backend() == "torch" else array)
 
 
-def _as_torch(array: np.ndarray) -> Any:
+def as_torch(array: np.ndarray) -> Any:
     import torch
 
     array = np.ascontiguousarray(array)
