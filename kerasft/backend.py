@@ -53,6 +53,11 @@ def select(backend: str) -> None:
         os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(cache_dir() / "torch"))
 
 
+def selected() -> str:
+    """The backend of this process: Keras' own where it is imported, else what `select` chose."""
+    return _active() or os.environ.get("KERAS_BACKEND", DEFAULT)
+
+
 def _active() -> str | None:
     keras = sys.modules.get("keras")
     # A module that is still being imported, or a stand-in, has no backend to ask.

@@ -5,8 +5,9 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from kerasft.engine.callbacks import MetricsLog, Progress
     from kerasft.engine.finetuner import FineTuner
+    from kerasft.engine.metrics_log import MetricsLog
+    from kerasft.engine.progress import Progress
     from kerasft.engine.saving import Checkpoints, CheckpointWriter
 
 

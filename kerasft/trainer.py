@@ -18,8 +18,8 @@ from kerasft.stopping import TIME_BUDGET, StopRequests
 from kerasft.versions import versions
 
 if TYPE_CHECKING:
-    from kerasft.engine.callbacks import MetricsLog
     from kerasft.engine.checkpoint import Checkpoint
+    from kerasft.engine.metrics_log import MetricsLog
     from kerasft.engine.saving import Checkpoints, CheckpointWriter
     from kerasft.engine.validation import Validation
 
@@ -60,10 +60,10 @@ class Trainer:
         start: "Checkpoint | None",
         began: float,
     ) -> None:
-        from kerasft.engine.callbacks import Incidents, Progress
         from kerasft.engine.device import chunk_bytes, current, resolve_dtype
         from kerasft.engine.finetuner import FineTuner
         from kerasft.engine.loaded import start_adapter
+        from kerasft.engine.progress import Incidents, Progress
         from kerasft.memory import plan_step
         from kerasft.models.lora import attach
         from kerasft.models.sources import load_base
@@ -156,7 +156,8 @@ class Trainer:
         Raises:
             RunError: a checkpoint cannot be written, or the numbers are not finite.
         """
-        from kerasft.engine.callbacks import EpochWindows, MetricsLog, RunCallbacks
+        from kerasft.engine.callbacks import EpochWindows, RunCallbacks
+        from kerasft.engine.metrics_log import MetricsLog
         from kerasft.engine.saving import Checkpoints, CheckpointWriter
         from kerasft.engine.spikes import WINDOW
 
@@ -233,6 +234,7 @@ class Trainer:
         self.run.update_run(samples=self.samples.found)
 
     def _validation(self, log: "MetricsLog") -> "Validation | None":
+        from kerasft.engine.callbacks import arrays
         from kerasft.engine.validation import Validation
 
         if self.prepared.validation_windows is None:
@@ -249,6 +251,7 @@ class Trainer:
             stop_asked=lambda: self.requests.asked,
             on_best=self._save_adapter,
             on_result=self.reporter.validated,
+            read=arrays,
         )
 
     def _whole_until_now(self) -> contextlib.AbstractContextManager[None]:
@@ -351,7 +354,7 @@ class Trainer:
         writer.put(self.progress.step, tensors, state)
 
     def _restore(self, start: "Checkpoint") -> None:
-        from kerasft.engine.callbacks import Incidents, Progress
+        from kerasft.engine.progress import Incidents, Progress
 
         state = start.state
         if state["fingerprint"] != self.base.fingerprint:

@@ -16,9 +16,10 @@ def run(work: Work, examples: Sequence[Example], variant: str) -> dict[str, Any]
     import keras
 
     from kerasft.bench.versions import versions_of
-    from kerasft.engine.callbacks import EpochWindows, Progress
+    from kerasft.engine.callbacks import EpochWindows
     from kerasft.engine.device import chunk_bytes, peak_memory_bytes
     from kerasft.engine.finetuner import FineTuner
+    from kerasft.engine.progress import Progress
     from kerasft.models.lora import attach
 
     causal_lm = model(work)

@@ -5,7 +5,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-import keras
+from kerasft.backend import selected
 
 
 @dataclass(frozen=True)
@@ -25,12 +25,11 @@ class Device:
 
 def current() -> Device:
     """The device that the active backend uses."""
-    if keras.backend.backend() == "torch":
-        import torch
-        from keras.src.backend.torch.core import get_device
-
-        kind = get_device().split(":")[0]
+    if selected() == "torch":
+        kind = torch_kind()
         if kind == "cuda":
+            import torch
+
             properties = torch.cuda.get_device_properties(0)
             return Device("cuda", properties.name, properties.total_memory)
     else:
@@ -42,6 +41,17 @@ def current() -> Device:
             limit = (device.memory_stats() or {}).get("bytes_limit")
             return Device(kind, device.device_kind, limit)
     return Device(kind, _processor(), None)
+
+
+def torch_kind() -> str:
+    """Where torch runs: as Keras has it, which is not imported where transformers trains."""
+    if "keras" not in sys.modules:
+        import torch
+
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    from keras.src.backend.torch.core import get_device
+
+    return get_device().split(":")[0]
 
 
 def resolve_dtype(dtype: str) -> str:
@@ -61,7 +71,7 @@ def native_dtypes() -> tuple[str, ...]:
     """The types whose products this device computes as they are, not through another one."""
     kind = current().kind
     if kind == "cpu":
-        flags = _cpu_flags() if keras.backend.backend() == "torch" else set()
+        flags = _cpu_flags() if selected() == "torch" else set()
         native = not flags.isdisjoint({"avx512_bf16", "amx_bf16"})
         return ("float32", "bfloat16") if native else ("float32",)
     if kind == "cuda":
@@ -72,7 +82,7 @@ def native_dtypes() -> tuple[str, ...]:
 
 
 def _compute_capability() -> float:
-    if keras.backend.backend() == "torch":
+    if selected() == "torch":
         import torch
 
         major, minor = torch.cuda.get_device_capability()
@@ -100,7 +110,7 @@ def peak_memory_bytes() -> int:
     0 on Windows, whose Python has no `resource`.
     """
     if current().kind == "cuda":
-        if keras.backend.backend() == "torch":
+        if selected() == "torch":
             import torch
 
             return torch.cuda.max_memory_allocated()

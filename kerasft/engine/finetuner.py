@@ -5,15 +5,14 @@ window of `gradient_accumulation` micro-batches, whose loss is the token mean ov
 whole window. Nothing is left half-accumulated between two batches.
 """
 
-import time
 from collections.abc import Iterable, Mapping
-from typing import Any
 
 import keras
 import numpy as np
 
 from kerasft.engine.head import Head
 from kerasft.engine.loss import largest_chunk
+from kerasft.engine.recorder import Recorder
 from kerasft.engine.schedule import WarmupSchedule
 from kerasft.errors import RunError, collected
 from kerasft.models.families import Family
@@ -30,14 +29,8 @@ else:
         "KERAS_BACKEND to one of them before Keras is imported."
     )
 
-FLUSH_SECONDS = 0.5
-"""Metrics stay on the device for at most this long, so that a fast step never waits."""
 
-MAX_PENDING = 64
-"""Steps whose metrics may wait on the device at once."""
-
-
-class FineTuner(_Step, keras.Model):
+class FineTuner(_Step, Recorder, keras.Model):
     """Trains a `Lora` by `fit` on windows of micro-batches.
 
     The batches are mappings of arrays: those of a `Window` that the device reads.
@@ -75,10 +68,7 @@ class FineTuner(_Step, keras.Model):
         self.input_seconds = 0.0
         self.clip_norm = 0.0
         self.skips = False
-        self.latest: dict[str, float] = {}
-        self._pending: list[Mapping[str, Any]] = []
-        self._drained: list[dict[str, float]] = []
-        self._flushed_at = time.monotonic()
+        self.begin_recording()
         self.built = True
         self.set_up(remat=remat, compiled=compiled)
 
@@ -97,34 +87,6 @@ class FineTuner(_Step, keras.Model):
         # torch.compile layer by layer.
         self.compile(optimizer=optimizer, jit_compile=keras.backend.backend() == "jax")
         optimizer.build(self.trainable_variables)
-
-    def record(self, metrics: Mapping[str, Any]) -> dict[str, float]:
-        """Keep a step's metrics on the device, and give the latest ones read back.
-
-        Returns:
-            Plain floats for the callbacks: this step's when it was slow or the buffer
-            was due, else those of the last flush.
-        """
-        self._pending.append(metrics)
-        # Callbacks read `loss` after the first step too, so that one is not kept waiting.
-        due = not self.latest or time.monotonic() - self._flushed_at >= FLUSH_SECONDS
-        if due or len(self._pending) >= MAX_PENDING:
-            self.flush()
-        return self.latest
-
-    def flush(self) -> None:
-        """Read the waiting metrics back from the device."""
-        for metrics in self._pending:
-            self._drained.append({name: float(value) for name, value in metrics.items()})
-        self._pending.clear()
-        self._flushed_at = time.monotonic()
-        if self._drained:
-            self.latest = self._drained[-1]
-
-    def drain(self) -> list[dict[str, float]]:
-        """The metrics that were read back since the last call, oldest first."""
-        drained, self._drained = self._drained, []
-        return drained
 
     def training_state(self) -> dict[str, np.ndarray]:
         """What a checkpoint holds beside the adapter: the optimizer's variables, and the step's.

@@ -8,13 +8,13 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-import keras
 import numpy as np
 
 from kerasft import budget
 from kerasft.engine import checkpoint
-from kerasft.engine.callbacks import MetricsLog, Progress
-from kerasft.engine.finetuner import FineTuner
+from kerasft.engine.hooks import Hooks, Tuner
+from kerasft.engine.metrics_log import MetricsLog
+from kerasft.engine.progress import Progress
 
 
 class CheckpointWriter:
@@ -92,7 +92,7 @@ class CheckpointWriter:
         self.seconds = max(self.seconds, time.monotonic() - began)
 
 
-class Checkpoints(keras.callbacks.Callback):
+class Checkpoints(Hooks):
     """Saves every so many steps or minutes, and ends the run when it should end.
 
     A checkpoint that falls on the end of an epoch is written after its validation, which
@@ -117,7 +117,7 @@ class Checkpoints(keras.callbacks.Callback):
 
     def __init__(
         self,
-        finetuner: FineTuner,
+        finetuner: Tuner,
         progress: Progress,
         log: MetricsLog,
         writer: CheckpointWriter,
@@ -128,7 +128,6 @@ class Checkpoints(keras.callbacks.Callback):
         save: Callable[[], None],
         stop_asked: Callable[[], bool],
     ) -> None:
-        super().__init__()
         self.seconds = 0.0
         self.longest_step = 0.0
         self._finetuner = finetuner

@@ -4,15 +4,13 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-import keras
-import numpy as np
-
-from kerasft.data.batching import WindowSource
-from kerasft.engine.callbacks import MetricsLog, Progress, arrays
-from kerasft.engine.finetuner import FineTuner
+from kerasft.data.batching import Window, WindowSource
+from kerasft.engine.hooks import Hooks, Tuner
+from kerasft.engine.metrics_log import MetricsLog
+from kerasft.engine.progress import Progress
 
 
-class Validation(keras.callbacks.Callback):
+class Validation(Hooks):
     """Loss on the held-out rows; keeps the best adapter and may stop the run.
 
     Args:
@@ -27,6 +25,7 @@ class Validation(keras.callbacks.Callback):
         stop_asked: whether the run should end; a validation is then broken off, and owed.
         on_best: called when the loss is the lowest so far.
         on_result: called with step and result.
+        read: what `finetuner` takes of a window.
 
     Attributes:
         seconds: the longest that one took.
@@ -34,7 +33,7 @@ class Validation(keras.callbacks.Callback):
 
     def __init__(
         self,
-        finetuner: FineTuner,
+        finetuner: Tuner,
         source: WindowSource,
         progress: Progress,
         log: MetricsLog,
@@ -46,8 +45,8 @@ class Validation(keras.callbacks.Callback):
         stop_asked: Callable[[], bool],
         on_best: Callable[[], None],
         on_result: Callable[[int, Mapping[str, float]], None],
+        read: Callable[[Window], Any],
     ) -> None:
-        super().__init__()
         self.results = results
         self._finetuner = finetuner
         self._source = source
@@ -60,6 +59,7 @@ class Validation(keras.callbacks.Callback):
         self.seconds = 0.0
         self._on_best = on_best
         self._on_result = on_result
+        self._read = read
 
     def make_up(self) -> None:
         """Do the validation that was broken off where this run was stopped."""
@@ -119,12 +119,12 @@ class Validation(keras.callbacks.Callback):
                     self._finetuner.stop_training = True
         self._log.pause(time.monotonic() - began)
 
-    def _windows(self, start: bool) -> Iterator[Mapping[str, np.ndarray]]:
+    def _windows(self, start: bool) -> Iterator[Any]:
         for index in range(self._source.steps_per_epoch):
             # At the start nothing is saved yet, so there is nothing to come back to.
             if not start and self._stop_asked():
                 raise _BrokenOffError
-            yield arrays(self._source.window(0, index))
+            yield self._read(self._source.window(0, index))
 
 
 class _BrokenOffError(Exception):

@@ -8,12 +8,14 @@ import torch
 from peft import LoraConfig, PeftModel, get_peft_model
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel, PreTrainedTokenizerFast
 
+from kerasft.engine.device import torch_kind
 from kerasft.models.families import Family
 
 
 def device() -> str:
     """Where training runs."""
-    return "cuda" if torch.cuda.is_available() else "cpu"
+    kind = torch_kind()
+    return kind if kind == "cuda" else "cpu"
 
 
 def attention_for(config: Mapping[str, Any]) -> str:

@@ -71,13 +71,12 @@ def source() -> WindowSource:
 @pytest.fixture
 def log(monkeypatch, source: WindowSource) -> Any:
     """A `MetricsLog` on a clock that stands still."""
-    from kerasft.engine import callbacks
+    from kerasft.engine import metrics_log
+    from kerasft.engine.progress import Progress
 
     clock = Clock()
-    monkeypatch.setattr(callbacks, "time", clock)
-    made = callbacks.MetricsLog(
-        Numbers(), source, Written(), callbacks.Progress(), lambda line: None
-    )
+    monkeypatch.setattr(metrics_log, "time", clock)
+    made = metrics_log.MetricsLog(Numbers(), source, Written(), Progress(), lambda line: None)
     made.clock = clock
     return made
 
@@ -165,7 +164,8 @@ def test_the_first_step_is_timed_from_the_start_and_once(log) -> None:
 
 
 def test_an_epochs_windows_are_those_of_its_source_from_the_position_on(source) -> None:
-    from kerasft.engine.callbacks import EpochWindows, Progress, arrays
+    from kerasft.engine.callbacks import EpochWindows, arrays
+    from kerasft.engine.progress import Progress
 
     windows = EpochWindows(Numbers(), source, Progress(step=9, epoch=1, window=3), 11)
     assert len(windows) == 2  # the run ends before the epoch
@@ -179,7 +179,8 @@ def test_an_epochs_windows_are_those_of_its_source_from_the_position_on(source) 
 
 def test_fit_takes_every_window_once_in_order_from_the_thread(monkeypatch, source) -> None:
     """And a window that cannot be made ends `fit` with its own error."""
-    from kerasft.engine.callbacks import EpochWindows, Progress
+    from kerasft.engine.callbacks import EpochWindows
+    from kerasft.engine.progress import Progress
     from tests.engine.tuning import small_tuner
 
     tuner = small_tuner()

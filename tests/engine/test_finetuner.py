@@ -13,8 +13,7 @@ import keras
 import numpy as np
 import pytest
 
-from kerasft.engine import checkpoint
-from kerasft.engine import finetuner as module
+from kerasft.engine import checkpoint, recorder
 from kerasft.errors import RunError
 from kerasft.recipe import TrainSettings
 from tests.engine.tuning import (
@@ -275,22 +274,22 @@ class Clock:
 
 def test_metrics_wait_on_the_device_and_come_back_in_order(monkeypatch):
     clock = Clock()
-    monkeypatch.setattr(module, "time", clock)
+    monkeypatch.setattr(recorder, "time", clock)
     tuner = small_tuner()
     line = [{"loss": keras.ops.convert_to_tensor(float(step))} for step in range(200)]
     assert tuner.record(line[0]) == {"loss": 0.0}
     assert tuner.drain() == [{"loss": 0.0}] and tuner.drain() == []
     assert tuner.record(line[1]) == {"loss": 0.0} and tuner.drain() == []
-    clock.now += module.FLUSH_SECONDS
+    clock.now += recorder.FLUSH_SECONDS
     assert tuner.record(line[2]) == {"loss": 2.0}
     tuner.record(line[3])
     tuner.flush()
     assert [each["loss"] for each in tuner.drain()] == [1, 2, 3]
     seen = []
-    for step in range(4, 4 + 2 * module.MAX_PENDING + 5):
+    for step in range(4, 4 + 2 * recorder.MAX_PENDING + 5):
         tuner.record(line[step])
         seen += tuner.drain()
-    assert [each["loss"] for each in seen] == list(range(4, 4 + 2 * module.MAX_PENDING))
+    assert [each["loss"] for each in seen] == list(range(4, 4 + 2 * recorder.MAX_PENDING))
     tuner.flush()
     assert len(tuner.drain()) == 5
     assert all(type(value) is float for value in tuner.latest.values())

@@ -8,7 +8,8 @@ import keras
 import numpy as np
 import pytest
 
-from kerasft.engine.schedule import WarmupSchedule, warmup_steps
+from kerasft.engine.rates import rate_at, warmup_steps
+from kerasft.engine.schedule import WarmupSchedule
 from kerasft.recipe import TrainSettings
 
 pytestmark = pytest.mark.keras
@@ -16,7 +17,11 @@ pytestmark = pytest.mark.keras
 
 def rates(total: int, **settings: object) -> list[float]:
     schedule = WarmupSchedule(TrainSettings(**settings), total)
-    return [float(keras.ops.convert_to_numpy(schedule(step))) for step in range(total)]
+    found = [float(keras.ops.convert_to_numpy(schedule(step))) for step in range(total)]
+    # What the loops without Keras read is the same formula, computed by NumPy.
+    plain = [float(rate_at(np.float32(step), schedule._settings, total)) for step in range(total)]
+    np.testing.assert_allclose(plain, found, rtol=1e-6, atol=1e-7)
+    return found
 
 
 @pytest.mark.parametrize(

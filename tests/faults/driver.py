@@ -209,6 +209,7 @@ def import_everything(backend: str) -> None:
     from kerasft import backend as backends
 
     backends.select(backend)
+    import kerasft.engine.callbacks
     import kerasft.engine.decode
     import kerasft.engine.loaded
     import kerasft.engine.saving
