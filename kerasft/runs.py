@@ -243,7 +243,10 @@ class RunFolder:
 
 @dataclass(frozen=True)
 class RunSummary:
-    """One line of `kerasft runs list`. `status` is `damaged` where run.json cannot be read."""
+    """One line of `kerasft runs list`.
+
+    `status` is `actual_status`'s, or `damaged` where run.json cannot be read.
+    """
 
     path: Path
     status: str
@@ -254,6 +257,12 @@ class RunSummary:
     steps: int | None
     last_loss: float | None
     bytes: int
+
+
+def actual_status(path: Path, record: Mapping[str, Any]) -> str:
+    """The status that a record gives, `killed` where it says running and no process trains."""
+    status = str(record.get("status", "damaged"))
+    return "killed" if status == "running" and not is_locked(path) else status
 
 
 def is_run(path: Path) -> bool:
@@ -273,7 +282,7 @@ def remove_run(path: Path, *, force: bool = False) -> int:
 
     Raises:
         RunError: it is not a run folder, it is a link to one, it cannot be deleted,
-            a process trains in it, or it says that it is running and `force` is not given.
+            a process trains in it, or it was killed and `force` is not given.
     """
     if path.is_symlink():
         raise RunError(f"{path} is a link; give the folder that it points to")
@@ -281,7 +290,7 @@ def remove_run(path: Path, *, force: bool = False) -> int:
         raise RunError(f"{path} is not a run folder; nothing was deleted")
     if is_locked(path):
         raise RunError(f"{path} is in use by {held_by(path)}; end it first")
-    if _summary(path).status == "running" and not force:
+    if _summary(path).status == "killed" and not force:
         raise RunError(
             f"{path} was killed while it was running: continue it with "
             f"`kerasft train --resume {path}`, or delete it with --force"
@@ -307,7 +316,7 @@ def _summary(path: Path) -> RunSummary:
         record = {"status": "damaged", "why": str(error)}
     return RunSummary(
         path=path,
-        status=str(record.get("status", "damaged")),
+        status=actual_status(path, record),
         why=str(record.get("why", "")),
         name=str(record.get("name", "")),
         backend=str(record.get("backend", "")),

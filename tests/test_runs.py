@@ -151,6 +151,18 @@ def test_runs_are_listed_oldest_first_and_a_damaged_one_is_shown(run, tmp_path):
     assert runs.list_runs(tmp_path / "nowhere") == []
 
 
+def test_a_run_that_nobody_trains_was_killed(run, tmp_path):
+    def listed() -> list[str]:
+        return [summary.status for summary in runs.list_runs(run.path.parent)]
+
+    assert listed() == ["killed"]
+    with RunLock(run.path):
+        assert listed() == ["running"]
+        run.end("finished")
+        assert listed() == ["finished"]
+    assert listed() == ["finished"]
+
+
 def test_only_an_ended_run_is_deleted(run):
     with pytest.raises(RunError, match=r"was killed while it was running.*--force"):
         runs.remove_run(run.path)

@@ -26,7 +26,7 @@ def test_list_shows_runs_and_caches(root, capsys):
     shown = capsys.readouterr().out
     line = next(line for line in shown.splitlines() if line.startswith("runs/a"))
     assert line.split()[1:6] == ["finished", "sql", "jax", "12", "0.25"]
-    assert "running" in next(line for line in shown.splitlines() if line.startswith("runs/b"))
+    assert "killed" in next(line for line in shown.splitlines() if line.startswith("runs/b"))
     cache = next(line for line in shown.splitlines() if line.startswith("kerasft"))
     assert "2.0 MB" in cache and str(root / "cache") in cache
 
@@ -36,7 +36,7 @@ def test_list_as_json(root, capsys):
     listed = json.loads(capsys.readouterr().out)
     assert [(one["path"], one["status"]) for one in listed["runs"]] == [
         ("runs/a", "finished"),
-        ("runs/b", "running"),
+        ("runs/b", "killed"),
     ]
     assert {cache["name"]: cache["bytes"] for cache in listed["caches"]}["kerasft"] == 2_000_000
     assert all(one["bytes"] > 0 for one in listed["runs"])
