@@ -7,7 +7,7 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -60,9 +60,25 @@ def run_worker(task: str, folder: Path, log: Path, timeout: float) -> Ended:
     """
     result = folder / f"{task}.json"
     result.unlink(missing_ok=True)
+    ended = run_module(["kerasft.bench.worker", task, str(folder)], log, timeout)
+    if ended.status == "ok":
+        if result.is_file():
+            return Ended("ok", "", json.loads(result.read_text("utf-8")))
+        return Ended("failed", _reason(0, log.read_text("utf-8", errors="replace")), {})
+    return ended
+
+
+def run_module(arguments: Sequence[str], log: Path, timeout: float | None = None) -> Ended:
+    """Run `python -m ARGUMENTS`, and all that it starts, up to a time.
+
+    Args:
+        arguments: the module and what it is given.
+        log: gets its output, in a folder that is there.
+        timeout: seconds; as long as it takes where not given.
+    """
     with log.open("wb") as output:
         process = subprocess.Popen(
-            [sys.executable, "-m", "kerasft.bench.worker", task, str(folder)],
+            [sys.executable, "-m", *arguments],
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
@@ -74,8 +90,8 @@ def run_worker(task: str, folder: Path, log: Path, timeout: float) -> Ended:
             return Ended("timeout", f"not done after {timeout:g} s", {})
         finally:
             _end(process)
-    if code == 0 and result.is_file():
-        return Ended("ok", "", json.loads(result.read_text("utf-8")))
+    if code == 0:
+        return Ended("ok", "", {})
     return Ended("failed", _reason(code, log.read_text("utf-8", errors="replace")), {})
 
 

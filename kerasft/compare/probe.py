@@ -1,0 +1,88 @@
+"""`python -m kerasft.compare.probe RUN OUT`: measure a run for the parity gate.
+
+Works on any run folder, after the fact: the base, the rows and the recipe must still be there.
+A process of its own, since it loads the run's engine and backend.
+"""
+
+import contextlib
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from kerasft.compare.probes import key_of
+from kerasft.compare.probing import Probe, Side, measure
+from kerasft.console import SilentReporter
+from kerasft.errors import KerasftError, RunError
+from kerasft.preparation import Prepared, prepare
+from kerasft.recipe import override
+from kerasft.runs import RunFolder
+
+
+def probe(run: RunFolder) -> Probe:
+    """Measure a run with the engine, backend and type that it was trained with.
+
+    Raises:
+        KerasftError: its rows or its base are not what they were, or cannot be had.
+    """
+    record = run.record()
+    engine, backend, dtype = (record.get(name) for name in ("engine", "backend", "dtype"))
+    if not (engine and backend and dtype):
+        raise RunError(f"{run.path} ended before its model was loaded: there is nothing to compare")
+    # Compiled or not, the step computes the same; compiling costs more than the probe.
+    plain = {"lora.dropout": 0.0, "train.compile": "off"}
+    prepared = prepare(override(run.recipe(), plain), SilentReporter())
+    trained_on = record["data"]["content_hash"]
+    if prepared.dataset.content_hash != trained_on:
+        raise RunError(
+            f"{run.path} was trained on rows with hash {trained_on}, and {prepared.dataset.source} "
+            f"has {prepared.dataset.content_hash} now"
+        )
+    remat = record.get("remat") == "block"
+    with _exact(engine, backend):
+        side = _side(engine, backend, prepared, dtype, remat)
+        if side.fingerprint != record["base"]["fingerprint"]:
+            raise RunError(
+                f"{run.path} was trained on a base with fingerprint "
+                f"{record['base']['fingerprint']}, and {prepared.recipe.model.preset} has "
+                f"{side.fingerprint} now"
+            )
+        return measure(side, key=key_of(run), engine=engine, backend=backend, dtype=dtype)
+
+
+def _side(engine: str, backend: str, prepared: Prepared, dtype: str, remat: bool) -> Side:
+    if engine == "keras":
+        from kerasft import backend as backends
+
+        backends.select(backend)
+        from kerasft.compare.keras_side import KerasSide
+
+        return KerasSide(prepared, dtype, remat)
+    if engine == "hf":
+        from kerasft.compare.hf_side import HfSide
+
+        return HfSide(prepared, dtype)
+    raise KerasftError(f"runs of engine {engine} cannot be probed")
+
+
+@contextlib.contextmanager
+def _exact(engine: str, backend: str) -> Iterator[None]:
+    """float32 products in float32: JAX would take TF32 on a GPU, torch would not."""
+    if engine != "keras" or backend != "jax":
+        yield
+        return
+    from kerasft import backend as backends
+
+    backends.select(backend)
+    import jax
+
+    with jax.default_matmul_precision("highest"):
+        yield
+
+
+def main() -> None:
+    run, out = map(Path, sys.argv[1:])
+    probe(RunFolder.open(run)).save(out)
+
+
+if __name__ == "__main__":
+    main()
