@@ -111,8 +111,9 @@ def step_memory(
     the blocks keep for their backward passes, what one backward pass or one chunk of
     logits takes at its widest, the masks where attention has any, and on a CPU the
     libraries. A block keeps, for each token, the residual stream at its start and in its
-    middle, queries, keys, values and what attention makes of them, gate and up, and what
-    goes into norms that follow a projection. docs/memory.md compares it with measurements.
+    middle, queries, keys, values and what attention makes of them, gate and up, and on
+    torch what goes into norms that follow a projection and into an adapted down, which XLA
+    computes again. docs/memory.md compares it with measurements.
 
     Two cases keep more. Torch without a compiler keeps what norms read in float32, and the
     gate after its activation. XLA on a CPU takes what rematerialisation would compute again
@@ -138,8 +139,9 @@ def step_memory(
     queries, keys = arch.query_heads * arch.head_width, arch.key_value_heads * arch.head_width
     kept = 2 * arch.width + 2 * queries + 2 * keys + 2 * inner
     post_norms = arch.post_attention_norm + arch.post_ffw_norm
-    kept += post_norms * arch.width
-    kept += arch.query_key_norm * (queries + keys)
+    if backend == "torch":
+        kept += post_norms * arch.width + arch.query_key_norm * (queries + keys)
+        kept += inner * ("down" in lora.target_layers)
     kept *= tokens * size
     eager = backend == "torch" and not compiled
     logit = EAGER_LOGIT_BYTES if eager else LOGIT_BYTES

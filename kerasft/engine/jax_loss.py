@@ -41,9 +41,12 @@ def _rows_forward(hidden, indices, weights):
 def _rows_backward(kept, gradient):
     indices, weights, tokens = kept
     count = indices.shape[0]
-    places = jnp.where(weights > 0, indices, tokens)
+    order = jnp.arange(count, dtype=jnp.int32)
+    # Each place once, also beyond the end: XLA's deterministic form of a scatter that may
+    # meet a place twice ends in an IndexError on a GPU (jaxlib 0.11).
+    places = jnp.where(weights > 0, indices, tokens + order)
     source = jnp.full(tokens, count, jnp.int32)
-    source = source.at[places].set(jnp.arange(count, dtype=jnp.int32), mode="drop")
+    source = source.at[places].set(order, mode="drop", unique_indices=True)
     return jnp.take(gradient, source, axis=0, mode="fill", fill_value=0), None, None
 
 
