@@ -8,11 +8,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from kerasft.data.batching import WindowSource
 from kerasft.data.examples import Encoded, Example, check_examples, encode_rows
 from kerasft.data.files import other_files
+from kerasft.data.lengths import described, histogram, quantiles
 from kerasft.data.prompts import Template, stop_ids, template_for
 from kerasft.data.sources import Row, key_of, load_rows, split_rows
 from kerasft.data.tokens import StreamDecoder, Tokenizer
@@ -21,9 +20,6 @@ from kerasft.recipe import DataSettings, Recipe
 
 SAMPLES = 3
 """Rows shown token by token: the first, the median and the longest by length."""
-
-BARS = 16
-"""Bars of the length histogram."""
 
 
 @dataclass(frozen=True)
@@ -80,8 +76,7 @@ class Split:
     @property
     def quantiles(self) -> dict[str, int]:
         """Lengths at the median, 95 %, 99 % and the longest, in tokens."""
-        found = np.percentile(self.lengths, [50, 95, 99, 100], method="higher")
-        return dict(zip(("median", "p95", "p99", "longest"), map(int, found), strict=True))
+        return quantiles(self.lengths)
 
 
 @dataclass(frozen=True)
@@ -131,9 +126,8 @@ class Inspection:
         fields["shapes"] = [
             {"shape": list(shape), "windows": count} for shape, count in self.shapes.items()
         ]
-        for split, described in zip(fields["splits"], self.splits, strict=True):
-            counts, edges = histogram(split.pop("lengths"))
-            split["lengths"] = {**described.quantiles, "counts": counts, "edges": edges}
+        for split in fields["splits"]:
+            split["lengths"] = described(split["lengths"])
         return {**fields, "faults": self.faults}
 
 
@@ -188,14 +182,6 @@ def tokens_of(example: Example, tokenizer: Tokenizer) -> tuple[Token, ...]:
         Token(int(index), decoder.push(int(index)), int(weight))
         for index, weight in zip(example.token_ids, example.loss_weights, strict=True)
     )
-
-
-def histogram(lengths: Sequence[int]) -> tuple[list[int], list[int]]:
-    """Rows by length: counts, and the edges between them in tokens, one more than counts."""
-    step = max(1, -(-max(lengths) // BARS))
-    edges = list(range(0, max(lengths) + step + 1, step))
-    counts, _ = np.histogram(lengths, edges)
-    return counts.tolist(), edges
 
 
 def lengths_plot(splits: Sequence[Split], sequence_length: int, path: Path) -> None:

@@ -1,8 +1,16 @@
-"""The plots of a run."""
+"""The loss curve of a run."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+from kerasft.report.document import Plot
+from kerasft.report.palette import MUTED, series
+from kerasft.report.plots import axes_of, thinned
+from kerasft.report.svg import write_png
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 
 def loss_plot(
@@ -10,41 +18,62 @@ def loss_plot(
     validations: Sequence[Mapping[str, float]],
     path: Path,
 ) -> None:
-    """Training loss by step, its running mean, and the validation losses, as a PNG.
+    """Write the loss curve as a PNG.
 
     Args:
-        lines: of metrics.jsonl.
-        validations: `step` and `loss` each.
+        lines, validations: as for `loss_curve`.
         path: written whole; its folder is made.
     """
-    from matplotlib.figure import Figure
+    write_png(loss_curve(lines, validations), path)
 
+
+def loss_curve(
+    lines: Sequence[Mapping[str, Any]], validations: Sequence[Mapping[str, float]]
+) -> Plot:
+    """Training loss by step, its running mean, and the validation losses.
+
+    Args:
+        lines: of metrics.jsonl, one at least, each with a loss.
+        validations: `step` and `loss` each.
+    """
     steps = [line["step"] for line in lines]
     losses = [line["loss"] for line in lines]
-    figure = Figure(figsize=(7, 4), dpi=120, layout="constrained")
-    axes = figure.add_subplot()
-    axes.plot(steps, losses, color="#9ab8d8", linewidth=0.8, label="training, each step")
-    decay = max(0.9, 1 - 20 / len(losses))
-    mean = running_mean(losses, decay)
-    axes.plot(steps, mean, color="#1f5a99", linewidth=1.8, label="running mean")
+    mean = running_mean(losses, max(0.9, 1 - 20 / len(losses)))
+    alt = (
+        f"The training loss goes from {losses[0]:.3f} at step {steps[0]:,} to {losses[-1]:.3f} at "
+        f"step {steps[-1]:,}; its running mean ends at {mean[-1]:.3f}."
+    )
     if validations:
-        axes.plot(
-            [entry["step"] for entry in validations],
-            [entry["loss"] for entry in validations],
-            color="#c8551b",
-            marker="o",
-            linestyle="--",
-            label="validation",
+        before, after = validations[0], validations[-1]
+        alt += (
+            f" The validation loss goes from {before['loss']:.3f} at step {before['step']:,} to "
+            f"{after['loss']:.3f} at step {after['step']:,}."
         )
-    axes.set_xlabel("optimizer step")
-    axes.set_ylabel("loss (nats a supervised token)")
-    axes.set_ylim(bottom=0)
-    axes.grid(alpha=0.3)
-    axes.legend(frameon=False)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f".{path.name}")
-    figure.savefig(aside, format="png")
-    aside.replace(path)
+
+    def draw(figure: "Figure") -> None:
+        axes = axes_of(figure)
+        one = "o" if len(steps) == 1 else ""
+        few = thinned(list(zip(steps, losses, mean, strict=True)))
+        xs, each, smooth = zip(*few, strict=True)
+        axes.plot(xs, each, color=MUTED.light, alpha=0.55, linewidth=0.8, marker=one,
+                  label="training, each step")  # fmt: skip
+        axes.plot(xs, smooth, color=series(0).colour.light, marker=one, label="running mean")
+        if validations:
+            style = series(1)
+            axes.plot(
+                [entry["step"] for entry in validations],
+                [entry["loss"] for entry in validations],
+                color=style.colour.light,
+                marker=style.marker,
+                linestyle=style.line,
+                label="validation",
+            )
+        axes.set_xlabel("optimizer step")
+        axes.set_ylabel("loss (nats a token)")
+        axes.set_ylim(bottom=0)
+        axes.legend()
+
+    return Plot("loss", "Loss by optimizer step", alt, draw)
 
 
 def running_mean(values: Sequence[float], decay: float) -> list[float]:

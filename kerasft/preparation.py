@@ -11,6 +11,7 @@ from kerasft.console import Reporter
 from kerasft.data.batching import WindowSource
 from kerasft.data.encoded import encoded_rows
 from kerasft.data.examples import Encoded, encode_prompt
+from kerasft.data.lengths import described
 from kerasft.data.prompts import Template, template_for
 from kerasft.data.sources import Dataset, load_rows, split_rows
 from kerasft.data.tokens import Tokenizer
@@ -60,6 +61,7 @@ class Prepared:
             "dropped": self.train.reasons,
             "trimmed": self.train.trimmed,
             "validation_rows": len(held.examples) if held else 0,
+            "lengths": described([len(each.token_ids) for each in self.train.examples]),
         }
 
     def packing(self) -> str:

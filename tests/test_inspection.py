@@ -13,6 +13,7 @@ from click.testing import CliRunner
 
 from kerasft import inspection
 from kerasft.cli.inspect import inspect as command
+from kerasft.data import lengths as rows_by_length
 from kerasft.data.tokens import from_folder
 from kerasft.errors import DataError
 from kerasft.recipe import Recipe, resolve
@@ -88,9 +89,9 @@ def test_a_samples_weights_cover_its_answer(recipe: Recipe, tiny_gemma3: Path) -
 
 @pytest.mark.parametrize("lengths", [[5], [3, 3, 3], list(range(1, 1000)), [1, 5000]])
 def test_the_histogram_has_every_row(lengths: list[int]) -> None:
-    counts, edges = inspection.histogram(lengths)
+    counts, edges = rows_by_length.histogram(lengths)
     assert sum(counts) == len(lengths)
-    assert len(edges) == len(counts) + 1 <= inspection.BARS + 3
+    assert len(edges) == len(counts) + 1 <= rows_by_length.BARS + 3
     assert edges[0] == 0 and edges[-1] > max(lengths)
 
 

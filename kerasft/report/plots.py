@@ -1,0 +1,153 @@
+"""What the plots of reports share: margins, curves, and dots with their intervals."""
+
+from collections.abc import Callable, Sequence
+from textwrap import fill
+from typing import TYPE_CHECKING, Any
+
+from kerasft.report.palette import INK, MUTED, Series, series
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+MOST_POINTS = 600
+"""Points of a curve: more than a screen has pixels for it."""
+
+Interval = tuple[float, float, float]
+"""Value, low, high."""
+
+
+LABEL = 20
+"""Characters of a row's name on one line."""
+
+
+def axes_of(figure: "Figure", left: float = 0.14) -> "Axes":
+    """The one drawing area of a plot. Fixed margins: fitting them takes longer than drawing."""
+    axes = figure.add_subplot()
+    figure.subplots_adjust(left=left, right=0.97, top=0.9, bottom=0.17)
+    return axes
+
+
+def thinned(values: Sequence[Any], most: int = MOST_POINTS) -> list[Any]:
+    """Every n-th of a long row of values, its last one kept."""
+    every = -(-len(values) // most)
+    if every <= 1:
+        return list(values)
+    kept = list(values[::every])
+    return kept if (len(values) - 1) % every == 0 else [*kept, values[-1]]
+
+
+def line(
+    axes: "Axes", xs: Sequence[float], ys: Sequence[float], index: int, **options: Any
+) -> None:
+    """A curve in the style of its series: colour, dashes, and a marker here and there."""
+    style = series(index)
+    options = {
+        "color": style.colour.light,
+        "linestyle": style.line,
+        "marker": style.marker,
+        "markevery": max(1, len(xs) // 8),
+        "markersize": 5,
+        **options,
+    }
+    axes.plot(xs, ys, **options)
+
+
+def dots(
+    rows: Sequence[str], groups: Sequence[tuple[str, Sequence[Interval | None]]], axis: str
+) -> Callable[["Figure"], None]:
+    """Values with their intervals, a row each, the groups below each other in it.
+
+    Args:
+        rows: their names, from top to bottom.
+        groups: name, and one interval a row or None.
+        axis: what the values are; a `%` in it makes shares percentages.
+    """
+
+    def draw(figure: "Figure") -> None:
+        each_row = max(0.2 * len(groups) + 0.1, 0.42)
+        axes = _row_axes(figure, len(rows) * each_row, above=0.36)
+        for index, (name, intervals) in enumerate(groups):
+            style = series(index)
+            offset = (index - (len(groups) - 1) / 2) * 0.7 / len(groups)
+            drawn = [(row + offset, each) for row, each in enumerate(intervals) if each is not None]
+            _errorbars(axes, drawn, style, name)
+        axes.set_yticks(range(len(rows)), [fill(row, LABEL) for row in rows])
+        axes.set_ylim(len(rows) - 0.5, -0.5)
+        axes.grid(axis="y", visible=False)
+        axes.set_xlabel(axis)
+        if "%" in axis:
+            axes.xaxis.set_major_formatter(lambda value, _: f"{100 * value:g} %")
+        _legend_above(axes, len(groups))
+
+    return draw
+
+
+def bars(
+    names: Sequence[str], values: Sequence[Interval | None], axis: str
+) -> Callable[["Figure"], None]:
+    """One horizontal bar a name, its value written at its end, and its spread as a line.
+
+    Args:
+        names: from top to bottom.
+        values: mean, and mean less and plus the spread (equal where there is one value).
+        axis: what is measured, with its unit.
+    """
+
+    def draw(figure: "Figure") -> None:
+        axes = _row_axes(figure, 0.42 * len(names), above=0.12)
+        highest = max((high for each in values if each for high in each), default=1.0)
+        for row, each in enumerate(values):
+            if each is None:
+                axes.annotate("not measured", (0, row), xytext=(4, 0), va="center",
+                              textcoords="offset points", color=MUTED.light)  # fmt: skip
+                continue
+            value, low, high = each
+            axes.barh(row, value, height=0.6, color=series(row).colour.light)
+            if high > low:
+                axes.plot([low, high], [row, row], color=INK.light, linewidth=1.4, marker="|",
+                          markersize=8)  # fmt: skip
+            axes.annotate(f"{value:.4g}", (max(value, high), row), xytext=(6, 0), va="center",
+                          textcoords="offset points", color=INK.light)  # fmt: skip
+        axes.set_yticks(range(len(names)), [fill(name, LABEL) for name in names])
+        axes.set_ylim(len(names) - 0.5, -0.5)
+        axes.set_xlim(0, highest * 1.2 or 1.0)
+        axes.grid(axis="y", visible=False)
+        axes.set_xlabel(axis)
+
+    return draw
+
+
+def _row_axes(figure: "Figure", height: float, above: float) -> "Axes":
+    """The drawing area of a plot with a row a name, `height` inches tall."""
+    below, width = 0.55, figure.get_size_inches()[0]
+    tall = above + height + below
+    figure.set_size_inches(width, tall)
+    axes = figure.add_subplot()
+    figure.subplots_adjust(left=0.31, right=0.96, bottom=below / tall, top=1 - above / tall)
+    return axes
+
+
+def _errorbars(
+    axes: "Axes",
+    drawn: Sequence[tuple[float, Interval]],
+    style: Series,
+    name: str,
+) -> None:
+    colour = style.colour.light
+    for place, (_, low, high) in drawn:
+        axes.plot([low, high], [place, place], color=colour, linewidth=1.6)
+    axes.plot(
+        [each[0] for _, each in drawn],
+        [place for place, _ in drawn],
+        color=colour,
+        marker=style.marker,
+        markersize=6.5,
+        linestyle="none",
+        label=name,
+    )
+
+
+def _legend_above(axes: "Axes", groups: int) -> None:
+    axes.legend(loc="lower right", bbox_to_anchor=(1.0, 1.0), ncols=1 if groups > 3 else groups,
+                borderaxespad=0.1, handletextpad=0.4, columnspacing=1.2)  # fmt: skip

@@ -1,0 +1,423 @@
+"""What a run's report says: its contents as a document."""
+
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from kerasft.export.card_facts import hub_base, public_name
+from kerasft.export.card_scores import scores, sides
+from kerasft.recipe import fields, to_toml
+from kerasft.report.answers import Answered
+from kerasft.report.document import (
+    Block,
+    Cell,
+    Code,
+    Document,
+    Example,
+    Notice,
+    Paragraph,
+    Plots,
+    Section,
+    Table,
+    Text,
+    Tile,
+    Tiles,
+)
+from kerasft.report.public import public_command, public_sentence
+from kerasft.report.run_contents import Evaluation, RunContents
+from kerasft.report.run_plots import score_plot, training_plots
+from kerasft.report.scores import difference, headline, readable
+from kerasft.report.words import count, duration, gibibytes
+from kerasft.versions import versions
+
+
+def run_document(run: RunContents) -> Document:
+    """The report of a run."""
+    blocks: list[Block] = [*_notices(run), Tiles(_tiles(run)), _training(run)]
+    blocks += [_evaluation(each) for each in run.evaluations]
+    if not run.evaluations:
+        text = "No evaluation yet: `kerasft eval RUN --base` adds one, and writes this page again."
+        blocks.append(Section("Scores", [Paragraph(text)]))
+    blocks += [
+        *_samples(run),
+        _data(run),
+        _recipe(run),
+        _surroundings(run),
+        Section("Do it again", [Code("\n".join(reproduce(run)), "sh")]),
+    ]
+    name = run.record.get("name") or "run"
+    return Document(
+        title=f"{name}: {run.name}",
+        verdict=verdict(run),
+        blocks=blocks,
+        foot=f"Written by kerasft {versions().get('kerasft', '')} from the run's own files.",
+    )
+
+
+def verdict(run: RunContents) -> str:
+    """What came out, in a sentence or two."""
+    record = run.record
+    preset = (record.get("base") or {}).get("preset") or (run.recipe and run.recipe.model.preset)
+    what = f"Training {_public_preset(preset)}" if preset else "Training"
+    text = f"{what} {_how_far(run)}"
+    validation = record.get("validation")
+    if validation and validation.get("best") is not None:
+        text += (
+            f" On held-out rows the loss went from {validation['before']:.3f} to "
+            f"{validation['best']:.3f}."
+        )
+    for each in run.evaluations:
+        clause = headline(each.result)
+        if clause:
+            rows = count(each.result.get("rows"), "row")
+            text += f" On {rows} ({each.name}), {clause}."
+    return text
+
+
+def _how_far(run: RunContents) -> str:
+    record = run.record
+    steps, device = record.get("steps") or len(run.lines), _device(record)
+    if not run.lines:
+        return f"{_STATES[run.status]} before the first step."
+    first, last = run.lines[0]["loss"], run.lines[-1]["loss"]
+    text = f"took the loss from {first:.3f} to {last:.3f} in {count(steps, 'step')}"
+    if record.get("seconds"):
+        text += f" and {duration(record['seconds'])}"
+    if device:
+        text += f" on {device}"
+    if run.status != "finished":
+        planned = record.get("planned_steps")
+        text += f", and {_STATES[run.status]}"
+        text += f"; {count(planned, 'step')} were planned" if planned else ""
+    return f"{text}."
+
+
+_STATES = {
+    "stopped": "was stopped",
+    "failed": "failed",
+    "killed": "was killed",
+    "training": "goes on",
+    "finished": "ended",
+}
+
+
+def _notices(run: RunContents) -> Iterator[Notice]:
+    why = public_sentence(str(run.record.get("why") or ""))
+    if run.status == "failed":
+        yield Notice("bad", "This run failed.", [why] if why else [])
+    elif run.status == "killed":
+        text = "This run was killed: its record says running, and no process has it."
+        yield Notice("bad", text, ["`kerasft train --resume RUN` goes on with it."])
+    elif run.status == "training":
+        yield Notice("warning", "This run is still training; what stands here is so far.")
+    elif run.status == "stopped":
+        yield Notice("warning", "This run was stopped before its end.", [why] if why else [])
+    elif why:
+        yield Notice("plain", why)
+    if run.faults:
+        lines = [public_sentence(fault) for fault in run.faults]
+        yield Notice("warning", "Not everything of this run could be read.", lines)
+    for key, text in (
+        ("spikes", "loss stands out from those before"),
+        ("skipped", "update was not finite and was left out"),
+    ):
+        found = run.record.get(key) or []
+        if found:
+            steps = ", ".join(f"{each['step']:,}" for each in found[:10])
+            more = " and more" if len(found) > 10 else ""
+            yield Notice("warning", f"{count(len(found), 'step')} whose {text}: {steps}{more}.")
+
+
+def _tiles(run: RunContents) -> list[Tile]:
+    record, found = run.record, []
+    if run.lines:
+        first, last = run.lines[0]["loss"], run.lines[-1]["loss"]
+        found.append(Tile("training loss", f"{first:.3f} → {last:.3f}", "first step → last step"))
+    validation = record.get("validation")
+    if validation and validation.get("best") is not None:
+        text = f"{validation['before']:.3f} → {validation['best']:.3f}"
+        found.append(Tile("validation loss", text, f"best at step {validation['best_step']:,}"))
+    found += _score_tiles(run)
+    if record.get("seconds"):
+        below = "loading and validation left out"
+        found.append(Tile("training time", duration(record["seconds"]), below))
+    if record.get("tokens_per_second"):
+        text = f"{record['tokens_per_second']:,.0f}"
+        found.append(Tile("tokens/s", text, "median after the first step"))
+    if record.get("peak_memory_bytes"):
+        found.append(Tile("peak memory", gibibytes(record["peak_memory_bytes"]), _device(record)))
+    parameters = record.get("parameters") or {}
+    if parameters.get("trained"):
+        below = f"of {parameters['base'] + parameters['trained']:,}"
+        found.append(Tile("trained parameters", f"{parameters['trained']:,}", below))
+    return found
+
+
+def _score_tiles(run: RunContents) -> Iterator[Tile]:
+    for each in run.evaluations[:2]:
+        shown = {side: next(scores(found), None) for side, found in sides(each.result).items()}
+        side, first = next(iter(shown.items()), ("", None))
+        if first is None:
+            continue
+        base = shown.get("base") if side == "tuned" else None
+        below = f"{each.name}: {first.shown()[2]}" + (f"; base {base.shown()[1]}" if base else "")
+        yield Tile(readable(first.name), first.shown()[1], below)
+
+
+def _training(run: RunContents) -> Section:
+    record, blocks = run.record, []
+    if run.lines:
+        blocks.append(Plots(training_plots(run)))
+    else:
+        blocks.append(Paragraph("No step was done, so there is no curve."))
+    rows = [
+        ("status", run.status),
+        ("steps", _of(record.get("steps") or len(run.lines), record.get("planned_steps"))),
+        ("started, UTC", record.get("started")),
+        ("ended, UTC", record.get("finished")),
+        ("tokens trained on", _number(record.get("tokens"))),
+        ("of them supervised", _number(record.get("supervised_tokens"))),
+        ("time to the first step's end", _seconds(record.get("first_step_seconds"))),
+        ("compilations", _compilations(record.get("compilations"))),
+        ("share of time waiting for input", _share(record.get("input_wait_share"))),
+        ("share of places that are padding", _share(record.get("padding_share"))),
+        ("blocks computed again (remat)", record.get("remat")),
+    ]
+    blocks.append(Table("How the run went", ["", ""], [[k, str(v)] for k, v in rows if v]))
+    return Section("Training", blocks)
+
+
+def _evaluation(evaluation: Evaluation) -> Section:
+    result, found = evaluation.result, sides(evaluation.result)
+    data = result.get("data") or {}
+    text = f"{count(result.get('rows'), 'row')} of {data.get('source', 'its data')}"
+    text += f" ({data['which']})" if data.get("which") else ""
+    blocks: list[Block] = [Paragraph(public_sentence(f"{text}, answered greedily."))]
+    plot = score_plot(evaluation)
+    if plot is not None:
+        blocks.append(Plots([plot]))
+    blocks.append(_score_table(evaluation.name, result, found))
+    blocks += _tables_beside(result, found)
+    if evaluation.examples:
+        about = (
+            "Wrong answers of each kind first, then right ones"
+            if _judged(evaluation)
+            else ("The first rows")
+        )
+        shown = [_example(each) for each in evaluation.examples]
+        blocks.append(Section("Answers", [Paragraph(f"{about}."), *shown], folded=True))
+    return Section(f"Scores: {evaluation.name}", blocks)
+
+
+def _score_table(name: str, result: Mapping[str, Any], found: Mapping[str, Any]) -> Table:
+    shown = {
+        side: {score.name: score.shown() for score in scores(summary)}
+        for side, summary in found.items()
+    }
+    metrics = dict.fromkeys(metric for each in shown.values() for metric in each)
+    rows = [
+        [
+            readable(metric),
+            *(
+                f"{shown[side][metric][1]} ({shown[side][metric][2]})"
+                if metric in shown[side]
+                else "–"
+                for side in found
+            ),
+        ]
+        for metric in metrics
+    ]
+    caption = f"{name}: scores with 95 % intervals, {count(result.get('rows'), 'row')}"
+    return Table(caption, ["", *found], rows)
+
+
+def _tables_beside(result: Mapping[str, Any], found: Mapping[str, Any]) -> Iterator[Block]:
+    compared = result.get("comparison")
+    if compared:
+        rows = [[readable(name), *difference(each)] for name, each in compared.items()]
+        caption = "Tuned less base on the same rows (p: McNemar's exact test)"
+        yield Table(caption, ["", "difference", "rows", "p "], rows)
+    retried = result.get("with_retry")
+    if retried:
+        yield _score_table("with retry", result, retried)
+    forgetting = result.get("forgetting")
+    if forgetting:
+        ratio = forgetting["comparison"]["perplexity_ratio"]
+        if ratio["ratio"] is not None:
+            yield Paragraph(
+                f"Forgetting: on {count(forgetting['rows'], 'row')} of another task the tuned "
+                f"model's perplexity is {ratio['ratio']:.2f} times the base's "
+                f"({ratio['low']:.2f} to {ratio['high']:.2f})."
+            )
+    statuses = {side: each.get("status") for side, each in found.items() if each.get("status")}
+    if statuses:
+        names = dict.fromkeys(name for each in statuses.values() for name in each)
+        rows = [
+            [name.replace("_", " "), *(f"{statuses[side].get(name, 0):,}" for side in statuses)]
+            for name in names
+        ]
+        yield Table("What became of the answers, in rows", ["", *(f"{s} " for s in statuses)], rows)
+
+
+def _judged(evaluation: Evaluation) -> bool:
+    return any(
+        side.right is not None for each in evaluation.examples for side in each.sides.values()
+    )
+
+
+def _example(answered: Answered) -> Example:
+    texts = [Text("known answer", answered.expected)]
+    for name, side in answered.sides.items():
+        verdict = {True: "right", False: "wrong", None: ""}[side.right]
+        remark = ": ".join(part for part in (verdict, side.why) if part)
+        tone = {True: "good", False: "bad", None: "plain"}[side.right]
+        texts.append(Text(name, side.text, tone, remark))
+    return Example(answered.asked, texts, answered.context)
+
+
+def _samples(run: RunContents) -> Iterator[Section]:
+    samples = run.record.get("samples") or []
+    if not samples:
+        return
+    shown = [
+        Example(
+            str(sample.get("prompt", "")),
+            [
+                Text(label, str(sample[key]))
+                for label, key in (
+                    ("known answer", "expected"),
+                    ("before training", "before"),
+                    ("after training", "after"),
+                )
+                if key in sample
+            ],
+        )
+        for sample in samples
+    ]
+    yield Section("Held-out rows, answered before and after training", shown)
+
+
+def _data(run: RunContents) -> Section:
+    data = run.record.get("data") or {}
+    if not data:
+        return Section("Data", [Paragraph("The run ended before its rows were recorded.")])
+    rows = [
+        ["source", public_sentence(str(data.get("source")))],
+        ["content hash", str(data.get("content_hash"))],
+        ["rows trained on", _number(data.get("rows"))],
+        ["held-out rows", _number(data.get("validation_rows"))],
+        ["tokens an epoch", _number(data.get("tokens"))],
+        ["of them supervised", _number(data.get("supervised_tokens"))],
+        ["packed rows", _number(data.get("packed_rows"))],
+        *([f"left out: {why}", _number(n)] for why, n in (data.get("dropped") or {}).items()),
+        ["trimmed to the schema", _number(data.get("trimmed"))],
+    ]
+    lengths = data.get("lengths")
+    if lengths:
+        text = (
+            f"{lengths['median']:,} median, {lengths['p95']:,} at 95 %, {lengths['max']:,} longest"
+        )
+        rows.append(["tokens a row", text])
+    return Section("Data", [Table("What it was trained on", ["", ""], [r for r in rows if r[1]])])
+
+
+def _recipe(run: RunContents) -> Section:
+    if run.recipe is None:
+        return Section("Recipe", [Paragraph("The recipe cannot be read.")])
+    rows = [
+        [path, Cell(_toml(value), strong=True), default]
+        for path, value, default in recipe_differences(run)
+    ]
+    return Section(
+        "Recipe",
+        [
+            Table("Settings that are not the defaults", ["", "here", "default"], rows),
+            Section("The whole recipe", [Code(to_toml(run.recipe), "toml")], folded=True),
+        ],
+    )
+
+
+def recipe_differences(run: RunContents) -> list[tuple[str, Any, str]]:
+    """Settings that differ from their default: name, value, and the default as text."""
+    if run.recipe is None:
+        return []
+    values, found = run.recipe.model_dump(), []
+    for path, _, default, _ in fields():
+        value: Any = values
+        for key in path.split("."):
+            value = value.get(key) if isinstance(value, Mapping) else None
+        if value != default and value is not None:
+            shown = "(required)" if default == "required" else _toml(default)
+            found.append((path, value, shown))
+    return found
+
+
+def _surroundings(run: RunContents) -> Section:
+    record = run.record
+    base = record.get("base") or {}
+    rows = [
+        ["engine", " on ".join(filter(None, (record.get("engine"), record.get("backend"))))],
+        ["device", _device(record)],
+        ["type of the base", record.get("dtype") or ""],
+        ["seed", str(record.get("seed", ""))],
+        ["base", _public_preset(base.get("preset") or "")],
+        ["base's fingerprint", str(base.get("fingerprint") or "")],
+    ]
+    if run.licence is not None:
+        rows.append(["base's licence", run.licence.name])
+    rows += [[name, number] for name, number in (record.get("versions") or {}).items()]
+    blocks: list[Block] = [Table("What ran where", ["", ""], [row for row in rows if row[1]])]
+    if run.licence is not None:
+        blocks.append(Paragraph(f"The base's terms: {run.licence.page}. {run.licence.asks}"))
+    return Section("Versions, device and base", blocks)
+
+
+def reproduce(run: RunContents) -> list[str]:
+    """Commands that train and score it again; the recipe is the one on the page."""
+    record = run.record
+    number = (record.get("versions") or {}).get("kerasft")
+    lines = [f"pip install kerasft=={number}"] if number else []
+    engine = record.get("engine") or "keras"
+    train = f"kerasft train --recipe recipe.toml --backend {record.get('backend') or 'torch'}"
+    lines.append(train + (f" --engine {engine}" if engine != "keras" else "") + " --out RUN")
+    for each in run.evaluations:
+        command = public_command(str(each.result.get("command") or ""))
+        lines.append(command.replace(f" {run.name} ", " RUN ") or "kerasft eval RUN --base")
+    return lines
+
+
+def _public_preset(preset: str) -> str:
+    name = public_name(preset)
+    base = hub_base(preset)
+    return f"{name} ({base})" if base and base != name and not name.startswith("hf://") else name
+
+
+def _device(record: Mapping[str, Any]) -> str:
+    device = record.get("device") or {}
+    return str(device.get("name") or device.get("kind") or "")
+
+
+def _toml(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False) if value is not None else "not set"
+
+
+def _number(value: Any) -> str:
+    return f"{value:,}" if isinstance(value, int) else ""
+
+
+def _seconds(value: float | None) -> str:
+    return "" if value is None else duration(value)
+
+
+def _share(value: float | None) -> str:
+    return "" if value is None else f"{value:.1%}"
+
+
+def _of(done: int, planned: int | None) -> str:
+    return f"{done:,} of {planned:,}" if planned else f"{done:,}"
+
+
+def _compilations(found: Mapping[str, Any] | None) -> str:
+    if not found:
+        return ""
+    return f"{found['count']:,} in {duration(found['seconds'])}" if found["count"] else "none"
