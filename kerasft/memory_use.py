@@ -114,10 +114,11 @@ def _of_jax(jax: Any) -> MemoryUse | None:
     cards = visible(gpus()) if device.platform == "gpu" else []
     if not cards:
         return MemoryUse(device.device_kind, limit, used, limit - used)
-    # JAX's own limit is a share of the card (XLA_PYTHON_CLIENT_MEM_FRACTION).
     card = cards[min(device.local_hardware_id or 0, len(cards) - 1)]
     free = min(card.free_bytes, max(0, limit - own))
-    return MemoryUse(device.device_kind, card.total_bytes, own, free)
+    # By XLA_PYTHON_CLIENT_MEM_FRACTION; what it keeps back is held by nobody.
+    name = f"JAX's share of the {device.device_kind}"
+    return MemoryUse(name, min(limit, card.total_bytes), own, free)
 
 
 def _of_the_machine() -> MemoryUse | None:

@@ -1,10 +1,13 @@
 """Memory as it is now."""
 
 import os
+import sys
+from types import SimpleNamespace
 
 import pytest
 
 from kerasft import memory_use as module
+from kerasft.gpus import Gpu
 from kerasft.memory_use import MemoryUse, free_ram_bytes, memory_use, ram_bytes, resident_bytes
 
 
@@ -44,3 +47,24 @@ def test_what_is_left_belongs_to_others():
     assert use.others == 36 and use.full
     assert not MemoryUse("a card", total=100, own=60, free=5).full
     assert MemoryUse("a card", total=100, own=90, free=20).others == 0
+
+
+def test_what_jax_keeps_back_of_a_card_is_not_taken_for_somebody_s(monkeypatch):
+    """An H100 of 80 GiB with JAX's share of 60: 8 held by this process, none by others."""
+    statistics = {"bytes_limit": 60, "bytes_in_use": 5, "pool_bytes": 8}
+    device = SimpleNamespace(
+        platform="gpu",
+        device_kind="H100",
+        local_hardware_id=0,
+        memory_stats=lambda: statistics,
+    )
+    keras = SimpleNamespace(config=SimpleNamespace(backend=lambda: "jax"))
+    monkeypatch.setitem(sys.modules, "keras", keras)
+    monkeypatch.setitem(sys.modules, "jax", SimpleNamespace(devices=lambda: [device]))
+    card = Gpu(0, "GPU-1", "H100", total_bytes=80, free_bytes=72, capability=9.0, driver="580")
+    monkeypatch.setattr(module, "gpus", lambda: [card])
+    use = memory_use()
+    assert (use.total, use.own, use.free, use.others) == (60, 8, 52, 0)
+    crowded = SimpleNamespace(**{**vars(card), "free_bytes": 30})
+    monkeypatch.setattr(module, "gpus", lambda: [crowded])
+    assert (memory_use().free, memory_use().others) == (30, 22)
