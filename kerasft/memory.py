@@ -171,7 +171,7 @@ def step_memory(
     fixed += ADAPTER_BYTES * trainable_parameters(family, config, lora)
     fixed += LIBRARIES_BYTES[backend] if on_cpu else 0
     layers, inputs = len(arch.kinds), tokens * arch.width * size
-    if backend == "jax" and on_cpu:
+    if not remat_saves(backend, on_cpu):
         values = 4 * inner + (4 + 2 * post_norms) * arch.width
         values += (3 + arch.query_key_norm) * queries
         values += (3 + bool(arch.attention_soft_cap)) * arch.query_heads * length
@@ -210,6 +210,11 @@ def available_bytes(device: "Device") -> int | None:
     if device.kind != "cpu":
         return None
     return ram_bytes()
+
+
+def remat_saves(backend: str, on_cpu: bool) -> bool:
+    """Whether rematerialisation takes less: XLA on a CPU keeps what it would compute again."""
+    return not (backend == "jax" and on_cpu)
 
 
 def choose_remat(

@@ -143,19 +143,20 @@ def smaller_batch(settings: TrainSettings) -> dict[str, int] | None:
     }
 
 
-def step_remedies(settings: TrainSettings, remat: bool) -> list[str]:
+def step_remedies(settings: TrainSettings, remat_helps: bool) -> list[str]:
     """What makes a training step take less, the least harmful first.
 
     Args:
         settings: of the run.
-        remat: whether blocks are computed again in the backward pass already.
+        remat_helps: whether computing blocks again in the backward pass would take less; not
+            so where that is done already.
     """
     remedies = []
     smaller = smaller_batch(settings)
     if smaller is not None:
         flags = " ".join(f"--set {name}={value}" for name, value in smaller.items())
         remedies.append(f"try {flags}, the same rows a step (--auto-batch does it by itself)")
-    if not remat:
+    if remat_helps:
         remedies.append("--set train.remat=block, which computes activations twice")
     shorter = max(_ROW_STEP, settings.sequence_length // 2 // _ROW_STEP * _ROW_STEP)
     if shorter < settings.sequence_length:

@@ -14,6 +14,7 @@ from kerasft.determinism import make_deterministic
 from kerasft.disk import run_bytes
 from kerasft.errors import KerasftError, RunError, collected
 from kerasft.locking import RunLock
+from kerasft.memory import remat_saves
 from kerasft.out_of_memory import explained, step_remedies
 from kerasft.preparation import Prepared, prepare
 from kerasft.recipe import Recipe, load, override, to_toml
@@ -209,7 +210,10 @@ def _train(
     shape = f"{rows} × {length:,} tokens a micro-batch"
 
     def remedies() -> list[str]:
-        return step_remedies(prepared.recipe.train, run.record().get("remat") == "block")
+        record = run.record()
+        on_cpu = record.get("device", {}).get("kind") == "cpu"
+        kept = record.get("remat") != "block"
+        return step_remedies(prepared.recipe.train, kept and remat_saves(backend, on_cpu))
 
     try:
         with (

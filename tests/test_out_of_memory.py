@@ -149,12 +149,12 @@ def test_one_row_cannot_be_fewer():
 
 def test_the_remedies_have_values_and_come_in_order_of_harm():
     settings = TrainSettings(batch_size=8, gradient_accumulation=1, sequence_length=512)
-    batch, remat, length = step_remedies(settings, remat=False)
+    batch, remat, length = step_remedies(settings, remat_helps=True)
     assert "--set train.batch_size=4 --set train.gradient_accumulation=2" in batch
     assert "train.remat=block" in remat and "train.sequence_length=256" in length
     least = TrainSettings(batch_size=1, sequence_length=64)
-    assert step_remedies(least, remat=True) == ["choose a smaller model.preset"]
-    for remedies in (step_remedies(least, remat=False), answer_remedies(1, 64, None)):
+    assert step_remedies(least, remat_helps=False) == ["choose a smaller model.preset"]
+    for remedies in (step_remedies(least, remat_helps=True), answer_remedies(1, 64, None)):
         assert len(remedies) == 1
     assert "eval.batch_size=4" in answer_remedies(8, 128, "eval.batch_size")[0]
 

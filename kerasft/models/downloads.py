@@ -10,7 +10,9 @@ import contextlib
 import errno
 import hashlib
 import json
+import platform
 import re
+import tarfile
 from pathlib import Path
 
 from kerasft.caches import cache_dir
@@ -73,6 +75,11 @@ def kaggle_folder(preset: str, file: str | None = None) -> Path:
             f"kagglehub failed with {type(error).__name__}",
             _consent(page, KAGGLE_LOGIN),
         )
+        # kagglehub unpacks with a filter, an argument that older releases do not know.
+        if isinstance(error, TypeError) and not hasattr(tarfile, "data_filter"):
+            version = platform.python_version()
+            reason = f"Python {version} cannot unpack archives safely"
+            remedy = "use Python 3.11.4 or a later one"
     raise ModelError(f"{preset} could not be downloaded because {reason}: {remedy}.")
 
 

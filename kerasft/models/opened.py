@@ -42,6 +42,7 @@ class Opened:
         files: the files that belong to it.
         wrapped: whether it is a checkpoint that holds the text model inside another one,
             so that loaders give its layers other names.
+        quantized: types of its quantised values, unless it is a GGUF file.
     """
 
     family: Family
@@ -52,6 +53,13 @@ class Opened:
     sample: Callable[[TensorSpec, np.ndarray], np.ndarray]
     files: tuple[Path, ...]
     wrapped: bool = False
+    quantized: tuple[str, ...] = ()
+
+    def named(self, name: str) -> str:
+        """A name of the source, with what its weights were dequantised from."""
+        if not self.quantized:
+            return name
+        return f"{name} (dequantised from {' and '.join(self.quantized)})"
 
     @property
     def specs(self) -> tuple[TensorSpec, ...]:
@@ -264,16 +272,22 @@ def _tokenizer(folder: Path) -> Tokenizer:
 def _open_keras(folder: Path, raw: Mapping[str, Any]) -> Opened:
     family, config = family_and_config(raw)
     stored = KerasFiles(folder, family)
-    quantized = sorted(stored.check(family.tensors(config)) & QUANTIZED)
-    name = folder.name
-    if quantized:
-        name += f" (dequantised from {' and '.join(quantized)})"
+    quantized = tuple(sorted(stored.check(family.tensors(config)) & QUANTIZED))
 
     def read(spec: TensorSpec, dtype: str) -> np.ndarray:
         return stored.read(spec).astype(numpy_dtype(dtype), copy=False)
 
     files = (*stored.files, folder / _CONFIG)
-    return Opened(family, config, name, lambda: keras_tokenizer(folder), read, stored.sample, files)
+    return Opened(
+        family,
+        config,
+        folder.name,
+        lambda: keras_tokenizer(folder),
+        read,
+        stored.sample,
+        files,
+        quantized=quantized,
+    )
 
 
 def keras_tokenizer(folder: Path) -> Tokenizer:

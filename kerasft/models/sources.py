@@ -205,15 +205,17 @@ def open_base(preset: str) -> tuple[Opened, str]:
         return open_gguf(embedded.embedded_file()), EMBEDDED
     if preset.startswith(downloads.HUGGING_FACE):
         folder, commit = downloads.hugging_face_folder(preset)
-        return open_path(folder), f"{preset.partition('@')[0]}@{commit}"
+        opened = open_path(folder)
+        return opened, opened.named(f"{preset.partition('@')[0]}@{commit}")
     if preset not in KNOWN and not preset.startswith(downloads.KAGGLE):
         path = Path(preset).expanduser()
         if path.exists():
             opened = open_path(path.resolve())
-            return opened, opened.name
+            return opened, opened.named(opened.name)
         if path.suffix == ".gguf" or "/" in preset or "\\" in preset:
             raise ModelError(downloads.unknown_preset(preset))
-    return open_path(downloads.kaggle_folder(preset)), preset
+    opened = open_path(downloads.kaggle_folder(preset))
+    return opened, opened.named(preset)
 
 
 def _description(

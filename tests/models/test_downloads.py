@@ -128,6 +128,16 @@ def test_what_arrives_damaged_is_fetched_anew(monkeypatch):
     assert "signed" not in str(caught.value)
 
 
+def test_a_python_without_tar_filters_is_named(monkeypatch):
+    import kagglehub
+
+    unknown = TypeError("extractall() got an unexpected keyword argument 'filter'")
+    fail(kagglehub, "model_download", unknown, monkeypatch)
+    monkeypatch.delattr(tarfile, "data_filter", raising=False)
+    with pytest.raises(ModelError, match=r"cannot unpack.*use Python 3\.11\.4 or a later one"):
+        kaggle_folder("gemma_2b_en")
+
+
 def test_an_interrupted_download_of_kaggle_is_no_copy(tmp_path):
     """kagglehub marks what is whole; a folder without its mark is half of one."""
     handle = "keras/gemma/keras/gemma_2b_en/2"

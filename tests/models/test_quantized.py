@@ -14,6 +14,7 @@ from kerasft.models.families import FAMILIES
 from kerasft.models.keras_files import KerasFiles
 from kerasft.models.opened import open_path
 from kerasft.models.quantized import from_int8, packed_shape, scale_shape, unpack_int4
+from kerasft.models.sources import open_base
 from tests.tiny import keras_logits, tiny_causal_lm, tiny_config, tiny_tokens
 
 NAMES = tuple(FAMILIES)
@@ -92,7 +93,7 @@ def test_dequantised_weights_give_the_quantised_logits(tmp_path, name, how, back
     theirs = quantised(name, how, tmp_path)
     opened, ours = dequantised(tmp_path)
     assert opened.config == tiny_config(name)
-    assert opened.name == f"{tmp_path.name} (dequantised from {how[:4]})"
+    assert opened.named("it") == f"it (dequantised from {how[:4]})"
     kinds = KerasFiles(tmp_path, opened.family).check(opened.specs)
     assert kinds == {how[:4], "float32"}
     tokens = tiny_tokens(length=16, batch=1)
@@ -148,7 +149,7 @@ def test_float8_is_refused(tmp_path):
 
 @pytest.mark.keras
 @pytest.mark.filterwarnings("ignore::UserWarning")
-def test_a_run_on_a_quantised_base_is_exported_as_it_was_trained(tmp_path, tiny_gemma3):
+def test_a_run_on_a_quantised_base_is_exported_as_it_was_trained(tmp_path, monkeypatch):
     from kerasft.export.hf import stored_hf, write_hf
     from kerasft.export.tensor_proof import compare_tensors
     from kerasft.export.trained import open_trained
@@ -161,6 +162,9 @@ def test_a_run_on_a_quantised_base_is_exported_as_it_was_trained(tmp_path, tiny_
     run = make_run(tmp_path / "run", str(base), dtype="bfloat16")
     weights = open_trained(run)
     assert weights.base_id == "int4 (dequantised from int4)"
+    monkeypatch.setattr("kerasft.models.downloads.kaggle_folder", lambda _: base)
+    handle = "kaggle://keras/gemma3/keras/tiny"
+    assert open_base(handle)[1] == f"{handle} (dequantised from int4)"
     (tmp_path / "hf").mkdir()
     write_hf(weights, tmp_path / "hf", dtype="bfloat16")
     comparison, faults = compare_tensors(weights, stored_hf(tmp_path / "hf", weights))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any
 
 from kerasft.errors import ExportError, collected
 from kerasft.export.card_licences import Licence, licence_by_tag
@@ -27,13 +28,13 @@ def verified_files(folder: Path) -> list[LocalFile]:
     if not proof.is_file():
         raise ExportError(f"{folder} has no {VERIFICATION}, so it is not pushed. {again}")
     found = read_json(proof)
-    status, listed = found.get("status"), found.get("files") or {}
+    status, listed = found.get("status"), found.get("files")
     if status != "passed":
         raise ExportError(
             f"{folder} is not pushed: its verification says {str(status).replace('_', ' ')!r}, "
             f"not 'passed'. {again}"
         )
-    if not listed:
+    if not _lists_files(listed):
         raise ExportError(
             f"{folder} is not pushed: its {VERIFICATION} does not say which files were verified. "
             f"{again}"
@@ -50,6 +51,20 @@ def verified_files(folder: Path) -> list[LocalFile]:
         )
         for name, path in files_of(folder)
     ]
+
+
+def _lists_files(listed: Any) -> bool:
+    """Whether it is a manifest: for each file its bytes and SHA-256."""
+    return (
+        isinstance(listed, dict)
+        and bool(listed)
+        and all(
+            isinstance(entry, dict)
+            and isinstance(entry.get("bytes"), int)
+            and isinstance(entry.get("sha256"), str)
+            for entry in listed.values()
+        )
+    )
 
 
 def licence_of_card(folder: Path) -> Licence | None:

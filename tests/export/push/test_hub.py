@@ -7,6 +7,7 @@ import pytest
 from kerasft.errors import ExportError
 from kerasft.export.peft import write_peft
 from kerasft.export.push import push_folder
+from kerasft.records import write_json
 from tests.export.push.folders import SENT, TOKEN, prove, verified_folder
 
 HERE = "hf://someone/tiny-sql"
@@ -147,6 +148,10 @@ def test_only_what_was_verified_is_pushed(hub, folder):
     prove(folder, "failed")
     with pytest.raises(ExportError, match="'failed', not 'passed'"):
         push_folder(folder, HERE)
+    for files in ({}, ["config.json"], {"config.json": "a hash"}, {"config.json": {"bytes": 2}}):
+        write_json(folder / "verification.json", {"status": "passed", "files": files})
+        with pytest.raises(ExportError, match="does not say which files were verified"):
+            push_folder(folder, HERE)
     (folder / "verification.json").unlink()
     with pytest.raises(ExportError, match=r"has no verification\.json"):
         push_folder(folder, HERE)
