@@ -20,6 +20,10 @@ def select(backend: str) -> None:
 
     - `XLA_PYTHON_CLIENT_PREALLOCATE=false`, so that JAX leaves the rest of the card
       to others and its peak memory can be read;
+    - `XLA_CLIENT_MEM_FRACTION=0.9`, up to which JAX may fill the card as it needs it: by
+      itself it stops at three quarters. Not where its older name
+      `XLA_PYTHON_CLIENT_MEM_FRACTION` is set, beside which JAX refuses it, nor with
+      preallocation, which would take it all at once;
     - `JAX_COMPILATION_CACHE_DIR`, so that a step compiled once is not compiled
       again by the next command, and `JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS=0.1`, so
       that this holds for the many small functions around it too;
@@ -46,7 +50,9 @@ def select(backend: str) -> None:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     if backend == "jax":
-        os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
+        allocated = os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
+        if allocated == "false" and "XLA_PYTHON_CLIENT_MEM_FRACTION" not in os.environ:
+            os.environ.setdefault("XLA_CLIENT_MEM_FRACTION", "0.9")
         os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(cache_dir() / "jax"))
         os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.1")
     else:

@@ -116,7 +116,7 @@ def _of_jax(jax: Any) -> MemoryUse | None:
         return MemoryUse(device.device_kind, limit, used, limit - used)
     card = cards[min(device.local_hardware_id or 0, len(cards) - 1)]
     free = min(card.free_bytes, max(0, limit - own))
-    # By XLA_PYTHON_CLIENT_MEM_FRACTION; what it keeps back is held by nobody.
+    # By XLA_CLIENT_MEM_FRACTION; what it keeps back is held by nobody.
     name = f"JAX's share of the {device.device_kind}"
     return MemoryUse(name, min(limit, card.total_bytes), own, free)
 

@@ -47,16 +47,20 @@ def test_jax_settings_of_the_user_stay(tmp_path):
         "import os; from kerasft import backend; backend.select('jax'); "
         "print(os.environ['JAX_COMPILATION_CACHE_DIR'], "
         "os.environ['JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS'], "
-        "os.environ['XLA_PYTHON_CLIENT_PREALLOCATE'])"
+        "os.environ['XLA_PYTHON_CLIENT_PREALLOCATE'], "
+        "os.environ.get('XLA_CLIENT_MEM_FRACTION'))"
     )
     cache = str(tmp_path)
-    assert python(code, KERASFT_CACHE=cache) == f"{tmp_path / 'jax'} 0.1 false"
+    assert python(code, KERASFT_CACHE=cache) == f"{tmp_path / 'jax'} 0.1 false 0.9"
     kept = {
         "JAX_COMPILATION_CACHE_DIR": "/mine",
         "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "2",
         "XLA_PYTHON_CLIENT_PREALLOCATE": "true",
     }
-    assert python(code, KERASFT_CACHE=cache, **kept) == "/mine 2 true"
+    assert python(code, KERASFT_CACHE=cache, **kept) == "/mine 2 true None"
+    # JAX refuses both names of the share beside each other.
+    older = {"XLA_PYTHON_CLIENT_MEM_FRACTION": "0.5"}
+    assert python(code, KERASFT_CACHE=cache, **older).endswith(" false None")
 
 
 @pytest.mark.keras
