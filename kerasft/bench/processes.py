@@ -7,9 +7,11 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+import threading
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 from kerasft.errors import RunError
@@ -76,7 +78,7 @@ def run_module(arguments: Sequence[str], log: Path, timeout: float | None = None
         log: gets its output, in a folder that is there.
         timeout: seconds; as long as it takes where not given.
     """
-    with log.open("wb") as output:
+    with _terminated(), log.open("wb") as output:
         process = subprocess.Popen(
             [sys.executable, "-m", *arguments],
             stdin=subprocess.DEVNULL,
@@ -93,6 +95,28 @@ def run_module(arguments: Sequence[str], log: Path, timeout: float | None = None
     if code == 0:
         return Ended("ok", "", {})
     return Ended("failed", _reason(code, log.read_text("utf-8", errors="replace")), {})
+
+
+@contextlib.contextmanager
+def _terminated() -> Iterator[None]:
+    """SIGTERM unwinds, as Ctrl-C does, so that it ends what was started too.
+
+    Not outside the main thread, where no signal can be received, and not where SIGTERM does
+    something else already.
+    """
+    main = threading.current_thread() is threading.main_thread()
+    if not main or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
+        yield
+        return
+
+    def unwind(number: int, frame: FrameType | None) -> None:
+        raise SystemExit(128 + number)
+
+    signal.signal(signal.SIGTERM, unwind)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 def _end(process: subprocess.Popen) -> None:

@@ -1,7 +1,12 @@
 """A contender that fails or hangs is told, and is gone."""
 
+import os
+import signal
+import threading
 import time
 from pathlib import Path
+
+import pytest
 
 from kerasft.bench import processes
 from kerasft.bench.processes import folder_for_logs, run_worker
@@ -19,21 +24,44 @@ def test_an_old_result_is_not_taken_for_a_new_one(tmp_path: Path) -> None:
     assert run_worker("hf", tmp_path, tmp_path / "hf.log", timeout=60).status == "failed"
 
 
-def test_a_process_that_takes_too_long_is_ended_with_its_children(
-    tmp_path: Path, monkeypatch
-) -> None:
-    marker = tmp_path / "alive"
-    script = tmp_path / "sleeper"
+@pytest.fixture
+def marker(tmp_path: Path, monkeypatch) -> Path:
+    """What a child of the worker writes to as long as it lives."""
+    marker, script = tmp_path / "alive", tmp_path / "sleeper"
     script.write_text(
         f"#!/bin/sh\n(while true; do date +%s%N > {marker}; sleep 0.05; done) &\nsleep 60\n"
     )
     script.chmod(0o755)
     monkeypatch.setattr(processes.sys, "executable", str(script))
-    ended = run_worker("hf", tmp_path, tmp_path / "hf.log", timeout=1)
-    assert (ended.status, ended.reason) == ("timeout", "not done after 1 s")
+    return marker
+
+
+def assert_nobody_writes(marker: Path) -> None:
     last = marker.read_text()
     time.sleep(0.3)
     assert marker.read_text() == last
+
+
+def test_a_process_that_takes_too_long_is_ended_with_its_children(tmp_path, marker) -> None:
+    ended = run_worker("hf", tmp_path, tmp_path / "hf.log", timeout=1)
+    assert (ended.status, ended.reason) == ("timeout", "not done after 1 s")
+    assert_nobody_writes(marker)
+
+
+def test_sigterm_ends_what_was_started(tmp_path, marker) -> None:
+    def terminate() -> None:
+        while not marker.exists():
+            time.sleep(0.05)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    sender = threading.Thread(target=terminate)
+    sender.start()
+    with pytest.raises(SystemExit) as ended:
+        run_worker("hf", tmp_path, tmp_path / "hf.log", timeout=60)
+    sender.join()
+    assert ended.value.code == 143
+    assert_nobody_writes(marker)
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
 
 
 def test_a_killed_process_says_so(tmp_path: Path, monkeypatch) -> None:
