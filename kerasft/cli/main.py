@@ -32,6 +32,7 @@ COMMANDS = {
     "generate": Entry("kerasft.cli.generate", "generate", "Answer a prompt, or a file of them."),
     "ask": Entry("kerasft.cli.ask", "ask", "Answer questions about a database, read-only."),
     "export": Entry("kerasft.cli.export", "export", "Write a run as a model that others load."),
+    "compare": Entry("kerasft.cli.compare", "compare", "Compare engines on one recipe, or runs."),
     "bench": Entry("kerasft.cli.bench", "bench", "Measure training and decoding beside peers."),
     "inspect": Entry("kerasft.cli.inspect", "inspect", "Show what a recipe will train on."),
     "synth": Entry("kerasft.cli.synth", "synth", "Make text-to-SQL rows that execute."),

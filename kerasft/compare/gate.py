@@ -5,7 +5,7 @@ by rounding, for which each type has a bound (`BOUNDS`). docs/compare.md has wha
 and how far the bounds are from it.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -185,7 +185,8 @@ def _logits(ours: Probe, theirs: Probe, bound: float) -> _Found:
 
 
 def _loss(ours: Probe, theirs: Probe, bound: float) -> _Found:
-    value = max(_relative(ours.loss, theirs.loss), _relative(ours.moved_loss, theirs.moved_loss))
+    pairs = [(ours.loss, theirs.loss), (ours.moved_loss, theirs.moved_loss)]
+    value = _largest(_relative(mine, other) for mine, other in pairs)
     detail = (
         f"relative difference of the loss of the first window: {ours.loss:.6g} and "
         f"{theirs.loss:.6g}; at the second point {ours.moved_loss:.6g} and {theirs.moved_loss:.6g}"
@@ -220,7 +221,7 @@ def _first_losses(ours: Looked, theirs: Looked) -> _Found:
     if not count:
         return _Found(None, None, False, "a run has no losses")
     pairs = zip(ours.losses[:count], theirs.losses[:count], strict=True)
-    value = max(_relative(mine, other) for mine, other in pairs)
+    value = _largest(_relative(mine, other) for mine, other in pairs)
     detail = f"largest relative difference of the losses of the first {count} steps"
     if ours.dropout or theirs.dropout:
         if not ours.engine == theirs.engine == "keras":
@@ -232,7 +233,7 @@ def _first_losses(ours: Looked, theirs: Looked) -> _Found:
     # What was probed is what was run: the run's own first loss is that of its probe.
     own = [_relative(each.probe.loss, each.losses[0]) for each in anchors]
     if own:
-        value = max(value, *own)
+        value = _largest([value, *own])
         detail += ", and of each run's first from its probe's"
     types = [each.probe.dtype for each in (ours, theirs) if isinstance(each.probe, Probe)]
     bound = max((BOUNDS[dtype].losses for dtype in types), default=BOUNDS["float32"].losses)
@@ -241,6 +242,11 @@ def _first_losses(ours: Looked, theirs: Looked) -> _Found:
 
 def _within(value: float, bound: float, detail: str) -> _Found:
     return _Found(value, bound, bool(value <= bound), detail)
+
+
+def _largest(values: Iterable[float]) -> float:
+    """nan where one of them is."""
+    return float(np.max(list(values)))
 
 
 def _relative(ours: float, theirs: float) -> float:
