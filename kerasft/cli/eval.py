@@ -83,7 +83,9 @@ def evaluate(
     """
     from kerasft.console import RichReporter
     from kerasft.evaluation import evaluate as score
+    from kerasft.runs import RunFolder, is_run
 
+    reporter = RichReporter(console(stderr=True))
     results = score(
         target,
         recipe=recipe,
@@ -101,15 +103,21 @@ def evaluate(
         out=out,
         backend=backend,
         settings=overrides,
-        reporter=RichReporter(console(stderr=True)),
+        reporter=reporter,
     )
+    page = None
+    if out is None and is_run(Path(target)):
+        from kerasft.report.writing import refreshed
+
+        page = refreshed(RunFolder.open(target), reporter)
     if as_json:
-        print_json({key: value for key, value in results.items() if key != "predictions"})
+        shown = {key: value for key, value in results.items() if key != "predictions"}
+        print_json({**shown, "report": page})
         return
     from kerasft.cli.scores import tables
 
     shown = console()
     for each in tables(results):
         shown.print(each)
-    for file in results["files"]:
+    for file in [*results["files"], *([page] if page else [])]:
         click.echo(file)

@@ -34,6 +34,7 @@ COMMANDS = {
     "export": Entry("kerasft.cli.export", "export", "Write a run as a model that others load."),
     "compare": Entry("kerasft.cli.compare", "compare", "Compare engines on one recipe, or runs."),
     "bench": Entry("kerasft.cli.bench", "bench", "Measure training and decoding beside peers."),
+    "report": Entry("kerasft.cli.report", "report", "Write a run or a comparison as a page."),
     "inspect": Entry("kerasft.cli.inspect", "inspect", "Show what a recipe will train on."),
     "synth": Entry("kerasft.cli.synth", "synth", "Make text-to-SQL rows that execute."),
     "recipes": Entry("kerasft.cli.recipes", "recipes", "List, show, copy or check recipes."),

@@ -93,15 +93,18 @@ def train(
             auto_batch=auto_batch,
             **settings,
         )
+    from kerasft.report.writing import refreshed
+
+    page = refreshed(result.run, reporter)
     if as_json:
-        print_json({"run": str(result.run.path), **result.record})
+        print_json({"run": str(result.run.path), "report": page, **result.record})
     else:
-        _print_result(result)
+        _print_result(result, page)
     if result.status == "stopped" and result.stopped_by != TIME_BUDGET:
         click.get_current_context().exit(INTERRUPTED)
 
 
-def _print_result(result: "TrainResult") -> None:
+def _print_result(result: "TrainResult", page: Path | None) -> None:
     record, run = result.record, result.run.path
     rows = [["status", f"{result.status}: {result.why}" if result.why else result.status]]
     if record.get("steps") is not None:
@@ -114,6 +117,8 @@ def _print_result(result: "TrainResult") -> None:
         ]
         out.print(table("\n" + sample["prompt"], ["", ""], shown))
     out.print()
+    if page is not None:
+        click.echo(page)
     if result.status == "finished":
         click.echo(f"kerasft eval {run} --base")
         click.echo(f"kerasft export {run} --to hf --out MODEL")

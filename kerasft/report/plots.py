@@ -149,5 +149,6 @@ def _errorbars(
 
 
 def _legend_above(axes: "Axes", groups: int) -> None:
-    axes.legend(loc="lower right", bbox_to_anchor=(1.0, 1.0), ncols=1 if groups > 3 else groups,
-                borderaxespad=0.1, handletextpad=0.4, columnspacing=1.2)  # fmt: skip
+    # To the left beyond the drawing area, where the rows' names leave room above them.
+    axes.legend(loc="lower right", bbox_to_anchor=(1.0, 1.0), ncols=groups, borderaxespad=0.1,
+                handletextpad=0.3, columnspacing=1.0, handlelength=1.2)  # fmt: skip

@@ -20,8 +20,3 @@ def duration(seconds: float) -> str:
 def gibibytes(size: float) -> str:
     """Memory, in GiB, or MiB below a tenth of one."""
     return f"{size / 2**30:.2f} GiB" if size >= 2**30 / 10 else f"{size / 2**20:.1f} MiB"
-
-
-def megabytes(size: float) -> str:
-    """Files, in MB (10^6 bytes)."""
-    return f"{size / 1e6:,.1f} MB" if size < 1e10 else f"{size / 1e9:,.1f} GB"

@@ -1,0 +1,224 @@
+"""What the report of a comparison says."""
+
+from collections.abc import Iterator, Sequence
+
+from kerasft.compare.result import Comparison, Contender
+from kerasft.compare.statistics import facts_spread, score_spread
+from kerasft.report.answers import cut
+from kerasft.report.comparison_plots import (
+    difference_plot,
+    loss_plots,
+    score_names,
+    score_plots,
+    speed_plots,
+)
+from kerasft.report.comparison_tables import (
+    gate_details,
+    gate_table,
+    numbers_table,
+    ratio_table,
+    runs_table,
+    score_table,
+    tests_table,
+    versions_table,
+)
+from kerasft.report.document import (
+    Block,
+    Code,
+    Document,
+    Example,
+    Notice,
+    Paragraph,
+    Plots,
+    Section,
+    Text,
+)
+from kerasft.report.public import public_command, public_sentence
+from kerasft.report.scores import p_value, readable
+from kerasft.report.words import count, gibibytes
+
+
+def comparison_document(comparison: Comparison) -> Document:
+    """The report of a comparison: the gate first, and no ranking where it did not pass."""
+    # Those that may be held against each other first.
+    contenders = sorted(comparison.contenders, key=lambda each: not each.ranked)
+    numbers: list[Block] = [numbers_table(comparison, contenders)]
+    ratios = ratio_table(comparison, contenders)
+    numbers += [ratios] if ratios else []
+    speeds = speed_plots(contenders)
+    numbers += [Plots(speeds)] if speeds else []
+    parted = difference_plot(comparison, contenders)
+    losses = [*loss_plots(contenders), *([parted] if parted else [])]
+    blocks: list[Block] = [
+        _banner(comparison),
+        *([Notice("plain", "How it was done", comparison.notes)] if comparison.notes else []),
+        _gate(comparison),
+        Section("Speed, memory and size", numbers),
+        Section(
+            "Loss", [Plots(losses)] if losses else [Paragraph("No run came to its first step.")]
+        ),
+        _scores(comparison, contenders),
+        *_examples(comparison),
+        Section("Every run", [runs_table(contenders)], folded=True),
+        _settings(comparison, contenders),
+        Section(
+            "Do it again",
+            [Code("\n".join(public_command(line) for line in comparison.commands), "sh")],
+        ),
+    ]
+    return Document(
+        title=comparison.title,
+        verdict=verdict(comparison, contenders),
+        blocks=blocks,
+        foot=f"Written by kerasft {comparison.kerasft_version} from compare.json of "
+        f"{comparison.created}.",
+    )
+
+
+def verdict(comparison: Comparison, contenders: Sequence[Contender]) -> str:
+    """What came out, in plain words; without a ranking where there must be none."""
+    names = ", ".join(contender.name for contender in contenders)
+    text = f"{count(len(contenders), 'contender')} side by side: {names}."
+    if comparison.ranked:
+        text += _speeds(contenders)
+    elif comparison.kind == "layouts":
+        text += " Their LoRA layouts differ, so this compares layouts and ranks nothing."
+    else:
+        text += " Their numbers are not ranked."
+    return text + _quality(comparison, contenders)
+
+
+def _speeds(contenders: Sequence[Contender]) -> str:
+    ranked = [contender for contender in contenders if contender.ranked]
+    found = [(each.name, facts_spread(each, "step_seconds")) for each in ranked]
+    timed = sorted((spread.mean, name) for name, spread in found if spread is not None)
+    if len(timed) < 2:
+        return ""
+    (fast, first), *others = timed
+    beside = ", ".join(
+        f"{1000 * seconds:.4g} ms with {name} ({seconds / fast:.2f} times as long)"
+        for seconds, name in others
+    )
+    text = f" A training step takes {1000 * fast:.4g} ms with {first}, {beside}."
+    memory = [(each.name, facts_spread(each, "peak_memory_bytes")) for each in ranked]
+    shown = ", ".join(f"{gibibytes(each.mean)} ({name})" for name, each in memory if each)
+    return f"{text} Peak memory: {shown}." if shown else text
+
+
+def _quality(comparison: Comparison, contenders: Sequence[Contender]) -> str:
+    names = score_names(comparison, "rate")
+    if not names:
+        return ""
+    evaluation, metric = names[0]
+    scored = [(each.name, score_spread(each, evaluation, metric)) for each in contenders]
+    shown = ", ".join(f"{name} {each.mean:.1%}" for name, each in scored if each)
+    text = f" On {evaluation}, {readable(metric)}: {shown}."
+    # Those that are not ranked have their place in the table of tests.
+    named = {each.name for each in contenders if each.ranked or not comparison.ranked}
+    tests = [
+        test
+        for test in comparison.tests
+        if (test.evaluation, test.metric) == names[0] and {test.a, test.b} <= named
+    ]
+    pooled = [test for test in tests if test.seed is None] or tests
+    told = [test for test in pooled if test.p_value is not None]
+    if told:
+        least = min(told, key=lambda test: test.p_value)
+        text += (
+            f" Smallest p of the paired tests (McNemar): {p_value(least.p_value)}, "
+            f"{least.a} and {least.b}."
+        )
+    return text
+
+
+def _banner(comparison: Comparison) -> Notice:
+    why = [public_sentence(line) for line in comparison.why_not]
+    if not comparison.gate:
+        return Notice("warning", "The parity gate was not run, so nothing is ranked.", why)
+    failed = list(dict.fromkeys(each.contender for each in comparison.gate if not each.passed))
+    if failed and not comparison.ranked:
+        text = f"The parity gate failed for {', '.join(failed)}: nothing here is ranked."
+        return Notice("bad", text, why)
+    if failed:
+        text = f"The parity gate failed for {', '.join(failed)}: the others alone are ranked."
+        return Notice("bad", text, why)
+    if not comparison.ranked:
+        return Notice("warning", "The parity gate passed, but nothing here is ranked.", why)
+    text = "The parity gate passed: what is compared is the same fine-tune."
+    return Notice("good" if not why else "warning", text, why)
+
+
+def _gate(comparison: Comparison) -> Section:
+    if not comparison.gate:
+        text = "It was left out; without it nobody knows that these runs did the same."
+        return Section("The parity gate", [Paragraph(text)])
+    about = (
+        "Before any number is compared: do the contenders train the same weights on the same "
+        "tokens from the same start, and do their first losses go together?"
+    )
+    details = Section("The checks in words", [gate_details(comparison)], folded=True)
+    return Section("The parity gate", [Paragraph(about), gate_table(comparison), details])
+
+
+def _scores(comparison: Comparison, contenders: Sequence[Contender]) -> Section:
+    table = score_table(comparison, contenders)
+    if table is None:
+        return Section("Scores", [Paragraph("No run was evaluated.")])
+    blocks: list[Block] = []
+    plots = score_plots(comparison, contenders)
+    blocks += [Plots(plots)] if plots else []
+    blocks.append(table)
+    if comparison.tests:
+        blocks.append(tests_table(comparison.tests))
+        if any(test.seed is None for test in comparison.tests):
+            blocks.append(
+                Paragraph(
+                    "Pooled tests pair each question within its seed. The answers of several "
+                    "seeds to one question are alike, so that they find differences more easily "
+                    "than as many different questions would."
+                )
+            )
+    return Section("Scores", blocks)
+
+
+def _examples(comparison: Comparison) -> Iterator[Section]:
+    if not comparison.examples:
+        return
+    words = {True: "right", False: "wrong", None: "not judged"}
+    tones = {True: "good", False: "bad", None: "plain"}
+    total = count(comparison.differing_total, "question")
+    more = (
+        f" {len(comparison.examples):,} of them are shown."
+        if comparison.differing_total > len(comparison.examples)
+        else ""
+    )
+    blocks: list[Block] = [Paragraph(f"{total} that some have right and others wrong.{more}")]
+    for each in comparison.examples:
+        texts = [Text("known answer", cut(each.gold))]
+        texts += [
+            Text(
+                name,
+                cut(answer.text),
+                tones[answer.right],
+                ": ".join(part for part in (words[answer.right], cut(answer.why, 200)) if part),
+            )
+            for name, answer in each.answers.items()
+        ]
+        where = f"{each.evaluation}, seed {each.seed}: {each.question}"
+        blocks.append(Example(cut(where), texts, cut(each.context)))
+    yield Section("Where they differ", blocks)
+
+
+def _settings(comparison: Comparison, contenders: Sequence[Contender]) -> Section:
+    blocks: list[Block] = [versions_table(contenders)]
+    if comparison.differences:
+        lines = [public_sentence(line) for line in comparison.differences]
+        blocks.append(Notice("warning", "The runs differ beyond engine and seed.", lines))
+    recipe = Code(_public_recipe(comparison.recipe_toml), "toml")
+    blocks.append(Section("The recipe", [recipe], folded=True))
+    return Section("Versions, device and recipe", blocks)
+
+
+def _public_recipe(text: str) -> str:
+    """A recipe's text whose files are named without their folders."""
+    return "\n".join(public_sentence(line) for line in text.splitlines())

@@ -1,0 +1,273 @@
+"""The tables of a comparison."""
+
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from kerasft.compare.result import CHECKS, Check, Comparison, Contender, PairedTest, RunFacts
+from kerasft.compare.statistics import Spread, cost, facts_spread, score_spread, spread
+from kerasft.report.comparison_plots import score_names, shown_name
+from kerasft.report.document import Cell, Table
+from kerasft.report.scores import p_value, readable
+from kerasft.report.words import count
+
+
+@dataclass(frozen=True)
+class Measure:
+    """A row of the table of numbers.
+
+    Attributes:
+        label: what it is.
+        field: of `RunFacts`.
+        factor, unit: from the field's unit to the one that is shown.
+        decimals: shown; None for four digits of the mean.
+        better: `low` or `high`; "" where neither is.
+    """
+
+    label: str
+    field: str
+    factor: float = 1.0
+    unit: str = ""
+    decimals: int | None = 0
+    better: str = ""
+
+    def show(self, mean: float, deviation: float | None = None) -> str:
+        """A mean with its deviation in the same unit, unless there is none."""
+        value, around = mean * self.factor, (deviation or 0.0) * self.factor
+        decimals = self.decimals
+        if decimals is None:
+            decimals = max(0, 3 - math.floor(math.log10(value))) if value > 0 else 0
+        text = f"{value:,.{decimals}f}" + (f" ± {around:,.{decimals}f}" if around else "")
+        return f"{text} {self.unit}".rstrip()
+
+
+MEASURES = (
+    Measure("time of a step, median", "step_seconds", 1000, "ms", None, "low"),
+    Measure("tokens/s", "tokens_per_second", better="high"),
+    Measure("supervised tokens/s", "supervised_tokens_per_second", better="high"),
+    Measure("time to the first step's end", "first_step_seconds", 1, "s", 1, "low"),
+    Measure("training time", "training_seconds", 1, "s", 1, "low"),
+    Measure("peak memory", "peak_memory_bytes", 2**-30, "GiB", 2, "low"),
+    Measure("adapter on disk", "adapter_bytes", 1e-6, "MB", 1, "low"),
+    Measure("run folder on disk", "run_bytes", 1e-6, "MB", 1),
+    Measure("optimizer steps", "steps"),
+    Measure("tokens trained on", "tokens"),
+)
+
+
+def gate_table(comparison: Comparison) -> Table:
+    """The checks, a row each, with a column a contender."""
+    names = list(dict.fromkeys(check.contender for check in comparison.gate))
+    found = {(check.what, check.contender): check for check in comparison.gate}
+    order = [what for what in CHECKS if any(key[0] == what for key in found)]
+    rows = [
+        [what, *(_checked(found.get((what, contender))) for contender in names)] for what in order
+    ]
+    caption = f"Each contender against {comparison.reference}: what was found, and the bound"
+    return Table(caption, ["", *names], rows)
+
+
+def gate_details(comparison: Comparison) -> Table:
+    """What each check did, in a sentence."""
+    rows = [
+        [check.what, check.contender, ", ".join(map(str, check.seeds)), check.detail]
+        for check in comparison.gate
+    ]
+    return Table("The checks in words", ["", "contender", "seeds", "what was found"], rows)
+
+
+def numbers_table(comparison: Comparison, contenders: Sequence[Contender]) -> Table:
+    """Speed, memory and sizes; the best of those that may be ranked is strong."""
+    rows: list[list[str | Cell]] = []
+    for measure in MEASURES:
+        spreads = [facts_spread(contender, measure.field) for contender in contenders]
+        if any(spreads):
+            best = _best(contenders, spreads, measure.better)
+            rows.append([measure.label, *_shown(measure, spreads, best)])
+    rows += _costs(comparison, contenders)
+    rows.append(
+        [
+            "trained parameters",
+            *(
+                f"{each.trained_parameters:,}" if each.trained_parameters is not None else "–"
+                for each in contenders
+            ),
+        ]
+    )
+    rows += _losses(contenders)
+    caption = "Mean over the seeds ± sample standard deviation"
+    if any(isinstance(cell, Cell) and cell.strong for row in rows for cell in row):
+        caption += "; the best mean in bold"
+    return Table(caption, ["", *(f"{shown_name(each, contenders)} " for each in contenders)], rows)
+
+
+def ratio_table(comparison: Comparison, contenders: Sequence[Contender]) -> Table | None:
+    """Each ranked contender's numbers over the reference's; None where nothing is ranked."""
+    ranked = [contender for contender in contenders if contender.ranked]
+    reference = next((each for each in ranked if each.name == comparison.reference), None)
+    if reference is None or len(ranked) < 2:
+        return None
+    rows = []
+    for measure in MEASURES:
+        own = facts_spread(reference, measure.field)
+        if not measure.better or own is None or not own.mean:
+            continue
+        others = [facts_spread(each, measure.field) for each in ranked]
+        rows.append(
+            [measure.label, *(f"{each.mean / own.mean:.2f}" if each else "–" for each in others)]
+        )
+    caption = f"Ratios of the means to {reference.name}'s"
+    return Table(caption, ["", *(f"{each.name} " for each in ranked)], rows) if rows else None
+
+
+def score_table(comparison: Comparison, contenders: Sequence[Contender]) -> Table | None:
+    """Scores, those of several seeds as mean ± deviation; None where nothing was scored."""
+    base = {(score.evaluation, score.metric): score for score in comparison.base_scores}
+    rows = []
+    for kind in ("rate", "mean", "perplexity"):
+        for evaluation, metric in score_names(comparison, kind):
+            cells = [_scored(each, evaluation, metric, share=kind == "rate") for each in contenders]
+            if base:
+                own = base.get((evaluation, metric))
+                cells.append(
+                    _with_interval(own.value, own.low, own.high, kind == "rate") if own else "–"
+                )
+            rows.append([f"{evaluation}: {readable(metric)}", *cells])
+    if not rows:
+        return None
+    columns = ["", *(each.name for each in contenders), *(["untouched base"] if base else [])]
+    caption = "Scores: one seed with its 95 % interval, several seeds as mean ± standard deviation"
+    return Table(caption, columns, rows)
+
+
+def tests_table(tests: Sequence[PairedTest]) -> Table:
+    """McNemar's tests; the pooled ones first."""
+    ordered = sorted(tests, key=lambda test: test.seed is not None)
+    rows = [
+        [
+            f"{test.a} and {test.b}",
+            f"{test.evaluation}: {readable(test.metric)}",
+            str(test.seed) if test.seed is not None else f"all {test.seeds}",
+            f"{test.only_a:,}",
+            f"{test.only_b:,}",
+            f"{test.total:,}",
+            p_value(test.p_value),
+        ]
+        for test in ordered
+    ]
+    columns = ["", "measure", "seed", "only the first ", "only the second ", "pairs ", "p "]
+    return Table("McNemar's exact test: answers that one alone has right", columns, rows)
+
+
+def runs_table(contenders: Sequence[Contender]) -> Table:
+    """Every run by itself."""
+    rows = [
+        [
+            run.run,
+            contender.name,
+            str(run.seed),
+            f"{run.status}: {run.why}" if run.why else run.status,
+            *(_one(run, measure) for measure in MEASURES[:6]),
+            f"{run.losses[-1][1]:.4f}" if run.losses else "–",
+        ]
+        for contender in contenders
+        for run in contender.runs
+    ]
+    columns = ["", "contender", "seed", "status", *(f"{each.label} " for each in MEASURES[:6])]
+    return Table("The runs", [*columns, "last loss "], rows)
+
+
+def versions_table(contenders: Sequence[Contender]) -> Table:
+    """Engine, device, type and versions."""
+    packages = dict.fromkeys(name for contender in contenders for name in contender.versions)
+    facts: Mapping[str, Callable[[Contender], str]] = {
+        "engine": lambda each: each.engine,
+        "backend": lambda each: each.backend,
+        "LoRA layout": lambda each: each.layout,
+        "device": lambda each: each.device,
+        "type of the base": lambda each: each.dtype,
+    }
+    rows = [[label, *(get(each) or "–" for each in contenders)] for label, get in facts.items()]
+    rows += [[name, *(each.versions.get(name, "–") for each in contenders)] for name in packages]
+    return Table("What ran where", ["", *(each.name for each in contenders)], rows)
+
+
+def _checked(check: Check | None) -> Cell:
+    if check is None:
+        return Cell("not made", "warning")
+    verdict = "passed" if check.passed else "failed"
+    measured = ""
+    if check.value is not None and check.bound is not None:
+        measured = f": {check.value:.2g} of at most {check.bound:.2g}"
+    return Cell(f"{verdict}{measured}", "good" if check.passed else "bad", not check.passed)
+
+
+def _best(
+    contenders: Sequence[Contender], spreads: Sequence[Spread | None], better: str
+) -> float | None:
+    """The best mean of those that are ranked; None where two at least are not, or all equal."""
+    means = [
+        each.mean
+        for contender, each in zip(contenders, spreads, strict=True)
+        if contender.ranked and each is not None
+    ]
+    if not better or len(means) < 2 or len(set(means)) < 2:
+        return None
+    return min(means) if better == "low" else max(means)
+
+
+def _shown(
+    measure: Measure, spreads: Sequence[Spread | None], best: float | None
+) -> Iterator[Cell]:
+    for each in spreads:
+        text = measure.show(each.mean, each.deviation) if each else "–"
+        yield Cell(text, strong=each is not None and best is not None and each.mean == best)
+
+
+def _costs(comparison: Comparison, contenders: Sequence[Contender]) -> list[list[str | Cell]]:
+    spreads = [
+        spread(cost(run.training_seconds, comparison.price_per_hour) for run in contender.runs)
+        for contender in contenders
+    ]
+    if not any(spreads):
+        return []
+    label = f"cost of training, at {comparison.price_per_hour:g} an hour"
+    measure = Measure(label, "", decimals=4)
+    return [[label, *_shown(measure, spreads, _best(contenders, spreads, "low"))]]
+
+
+def _losses(contenders: Sequence[Contender]) -> Iterator[list[str | Cell]]:
+    fields = (("last training loss", "losses"), ("last validation loss", "validation_losses"))
+    for label, field in fields:
+        spreads = [
+            spread(getattr(run, field)[-1][1] for run in contender.runs if getattr(run, field))
+            for contender in contenders
+        ]
+        if any(spreads):
+            yield [label, *_shown(Measure(label, field, decimals=4), spreads, None)]
+
+
+def _scored(contender: Contender, evaluation: str, metric: str, *, share: bool) -> str:
+    found = score_spread(contender, evaluation, metric)
+    if found is None:
+        return "–"
+    if found.n > 1:
+        form = ".1%" if share else ".3f"
+        return f"{found.mean:{form}} ± {found.deviation:{form}} ({count(found.n, 'seed')})"
+    one = next(
+        score
+        for run in contender.runs
+        for score in run.scores
+        if (score.evaluation, score.metric) == (evaluation, metric)
+    )
+    return _with_interval(one.value, one.low, one.high, share)
+
+
+def _with_interval(value: float, low: float, high: float, share: bool) -> str:
+    form = ".1%" if share else ".3f"
+    return f"{value:{form}} ({low:{form}} to {high:{form}})"
+
+
+def _one(run: RunFacts, measure: Measure) -> str:
+    value = getattr(run, measure.field)
+    return "–" if value is None else measure.show(value)
