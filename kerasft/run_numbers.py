@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from kerasft.engine.finetuner import FineTuner
+    from kerasft.engine.learner import TrainedTuner
     from kerasft.engine.metrics_log import MetricsLog
     from kerasft.engine.progress import Progress
     from kerasft.engine.saving import Checkpoints, CheckpointWriter
@@ -15,7 +15,7 @@ def run_numbers(
     lines: Sequence[Mapping[str, Any]],
     progress: "Progress",
     validations: Sequence[Mapping[str, float]],
-    finetuner: "FineTuner",
+    finetuner: "TrainedTuner",
     log: "MetricsLog",
     checkpoints: "Checkpoints",
     writer: "CheckpointWriter",

@@ -1,28 +1,34 @@
 """Answers to a few held-out rows before and after training, to be read beside each other."""
 
 import time
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Sequence
+from typing import Any
 
 from kerasft.console import Reporter
 from kerasft.out_of_memory import answer_remedies, explained
 from kerasft.preparation import Prepared
 from kerasft.tasks import TASKS, task_row
 
-if TYPE_CHECKING:
-    from kerasft.models.lora import Lora
-    from kerasft.models.sources import BaseModel
+Answer = Callable[[Sequence[Sequence[int]], int, Sequence[int]], list[list[int]]]
+"""Prompts, tokens at the most and stop ids → greedy continuations."""
 
 
 class Samples:
     """The held-out rows of a run that are answered twice.
+
+    Args:
+        prepared: has the rows.
+        reporter: told what happens.
+        answer: of the model as it is when it is called.
 
     Attributes:
         found: `prompt`, `expected`, `before` and, at the end, `after` of each.
         seconds: how long the answers of the base took.
     """
 
-    def __init__(self, prepared: Prepared, reporter: Reporter) -> None:
+    def __init__(self, prepared: Prepared, reporter: Reporter, answer: Answer) -> None:
         self._prepared = prepared
+        self._answer = answer
         self._reporter = reporter
         self._rows = [task_row(prepared.recipe.task, row) for row in prepared.sample_rows]
         self.found: list[dict[str, str]] = []
@@ -36,12 +42,12 @@ class Samples:
         """Put `state` back; the base is not asked again."""
         self.found, self.seconds = state["found"], state["seconds"]
 
-    def before(self, base: "BaseModel", lora: "Lora") -> None:
+    def before(self) -> None:
         """Let the base answer, where it has not."""
         if not self._rows or self.found:
             return
         began = time.monotonic()
-        texts = self._answers(base, lora, "before")
+        texts = self._answers("before")
         task = TASKS[self._prepared.recipe.task]
         self.found = [
             {
@@ -53,17 +59,16 @@ class Samples:
         ]
         self.seconds = time.monotonic() - began
 
-    def after(self, base: "BaseModel", lora: "Lora") -> None:
+    def after(self) -> None:
         """Let the trained model answer."""
         if not self._rows:
             return
-        texts = self._answers(base, lora, "after")
+        texts = self._answers("after")
         for sample, text in zip(self.found, texts, strict=True):
             sample["after"] = text
 
-    def _answers(self, base: "BaseModel", lora: "Lora", when: str) -> list[str]:
+    def _answers(self, when: str) -> list[str]:
         from kerasft.data.prompts import stop_ids
-        from kerasft.engine.decode import Decoder
 
         prepared = self._prepared
         count, tokens = len(self._rows), prepared.recipe.eval.max_new_tokens
@@ -74,9 +79,9 @@ class Samples:
                 lambda: answer_remedies(count, tokens, "eval.samples"),
             ),
         ):
-            answers = Decoder(base.causal_lm, base.family, lora).generate(
+            answers = self._answer(
                 [prepared.prompt_ids(row) for row in self._rows],
-                max_new_tokens=tokens,
-                stop_ids=stop_ids(prepared.template, base.tokenizer),
+                tokens,
+                stop_ids(prepared.template, prepared.tokenizer),
             )
-        return [base.tokenizer.decode(ids).strip() for ids in answers]
+        return [prepared.tokenizer.decode(ids).strip() for ids in answers]

@@ -9,7 +9,6 @@ from kerasft.budget import budget_of
 from kerasft.console import Reporter
 from kerasft.errors import RunError
 from kerasft.preparation import Prepared
-from kerasft.recipe import Recipe
 from kerasft.resuming import flat, surroundings_note
 from kerasft.run_numbers import run_numbers
 from kerasft.runs import RunFolder
@@ -19,13 +18,10 @@ from kerasft.versions import versions
 
 if TYPE_CHECKING:
     from kerasft.engine.checkpoint import Checkpoint
+    from kerasft.engine.learner import Learner
     from kerasft.engine.metrics_log import MetricsLog
     from kerasft.engine.saving import Checkpoints, CheckpointWriter
     from kerasft.engine.validation import Validation
-
-COMPILED_FROM = 50
-"""Micro-batches from which on `compile = auto` compiles: it takes about half a minute on two
-CPU cores, which a run of a few steps would spend for nothing, and is kept for later runs."""
 
 
 @dataclass(frozen=True)
@@ -38,11 +34,12 @@ class Outcome:
 
 
 class Trainer:
-    """Loads a model and trains it from a state on.
+    """Trains what an engine has loaded, from a state on, and keeps its run folder.
 
     Args:
         run: the run folder.
         prepared: recipe and windows.
+        learner: of the engine.
         backend: torch or jax, as selected.
         reporter: told what happens.
         requests: asked after each step whether to stop.
@@ -54,68 +51,34 @@ class Trainer:
         self,
         run: RunFolder,
         prepared: Prepared,
+        learner: "Learner",
         backend: str,
         reporter: Reporter,
         requests: StopRequests,
         start: "Checkpoint | None",
         began: float,
     ) -> None:
-        from kerasft.engine.device import chunk_bytes, current, resolve_dtype
-        from kerasft.engine.finetuner import FineTuner
-        from kerasft.engine.loaded import start_adapter
         from kerasft.engine.progress import Incidents, Progress
-        from kerasft.memory import plan_step
-        from kerasft.models.lora import attach
-        from kerasft.models.sources import load_base
 
         self.run, self.prepared, self.reporter = run, prepared, reporter
-        self.requests = requests
+        self.requests, self.learner = requests, learner
         recipe = self.recipe = prepared.recipe
-        self.dtype = resolve_dtype(recipe.model.dtype)
-        self.device = current()
+        self.base, device = learner.base, learner.device
         # Looked up once: a save should not wait for the packages' metadata.
         self.surroundings = {
-            "versions": versions(),
+            "versions": versions(learner.packages),
             "backend": backend,
-            "device": self.device.name,
-            "dtype": self.dtype,
+            "device": device.name,
+            "dtype": learner.dtype,
         }
-        with reporter.working(f"Loading {recipe.model.preset} in {self.dtype}"):
-            self.base = load_base(recipe.model.preset, dtype=self.dtype)
         reporter.note(
             f"{self.base.family.name} weights are under the {self.base.licence}: "
             f"{self.base.licence_page}"
         )
-        self.lora = attach(self.base.causal_lm, self.base.family, recipe.lora, recipe.train.seed)
-        if recipe.lora.init_from and start is None:
-            start_adapter(self.base, self.lora, recipe.lora.init_from)
-        plan = plan_step(
-            self.base.family,
-            self.base.config,
-            recipe,
-            prepared.windows.largest_shape,
-            dtype=self.dtype,
-            backend=backend,
-        )
-        self.finetuner = FineTuner(
-            self.base.causal_lm.backbone,
-            self.base.family,
-            self.lora,
-            chunk_bytes=chunk_bytes(plan.remat),
-            remat=plan.remat,
-            compiled=_compiles(recipe, prepared.total_steps),
-        )
-        self.finetuner.prepare(recipe.train, prepared.total_steps)
-        for note in self.finetuner.notes:
-            reporter.note(note)
-        if plan.remat:
-            reporter.note("blocks are computed again in the backward pass (remat = block)")
-        if plan.shortage:
-            reporter.note(plan.shortage)
-        self.budget = budget_of(recipe.train.time_budget, self.device.kind, began)
+        self.budget = budget_of(recipe.train.time_budget, device.kind, began)
         self.progress = Progress()
         self.incidents = Incidents()
-        self.samples = Samples(prepared, reporter)
+        self.samples = Samples(prepared, reporter, learner.answer)
         self.validations: list[dict[str, float]] = []
         if start is not None:
             self._restore(start)
@@ -125,11 +88,11 @@ class Trainer:
             status="running",
             why="",
             stopped_by="",
-            engine="keras",
+            engine=learner.engine,
             backend=backend,
             versions=self.surroundings["versions"],
-            device={"kind": self.device.kind, "name": self.device.name},
-            dtype=self.dtype,
+            device={"kind": device.kind, "name": device.name},
+            dtype=learner.dtype,
             seed=recipe.train.seed,
             data=prepared.summary(),
             base={
@@ -139,24 +102,26 @@ class Trainer:
             },
             parameters={
                 "base": self.base.family.parameters(self.base.config),
-                "trained": self.lora.parameters,
+                "trained": learner.parameters,
             },
             planned_steps=prepared.total_steps,
             padding_share=prepared.windows.padding_share,
-            remat="block" if plan.remat else "none",
+            remat="block" if learner.remat else "none",
         )
 
     def answer_before(self) -> None:
         """What is measured of the base: answers to held-out rows."""
-        self.samples.before(self.base, self.lora)
+        self.samples.before()
 
     def fit(self, callbacks: Sequence[Any]) -> Outcome:
         """Train to the end, or to the step after a request to stop, and save.
 
+        Args:
+            callbacks: a user's, as the engine takes them.
+
         Raises:
             RunError: a checkpoint cannot be written, or the numbers are not finite.
         """
-        from kerasft.engine.callbacks import EpochWindows, RunCallbacks
         from kerasft.engine.metrics_log import MetricsLog
         from kerasft.engine.saving import Checkpoints, CheckpointWriter
         from kerasft.engine.spikes import WINDOW
@@ -164,8 +129,9 @@ class Trainer:
         settings, progress, windows = self.recipe.train, self.progress, self.prepared.windows
         last_step = self.prepared.total_steps
         earlier = [line["loss"] for line in self.run.metrics()[-WINDOW:]]
+        tuner, saves = self.learner.tuner, self.learner.resumable
         log = MetricsLog(
-            self.finetuner,
+            tuner,
             windows,
             self.run,
             progress,
@@ -182,12 +148,12 @@ class Trainer:
         writer = CheckpointWriter(self.run.checkpoints, settings.keep_checkpoints)
         # The user's see the validation, and a checkpoint has what they changed.
         checkpoints = Checkpoints(
-            self.finetuner,
+            tuner,
             progress,
             log,
             writer,
-            every=settings.checkpoint_every,
-            minutes=settings.checkpoint_minutes,
+            every=settings.checkpoint_every if saves else 0,
+            minutes=settings.checkpoint_minutes if saves else 0.0,
             epoch_ends=lambda: (
                 progress.window >= windows.steps_per_epoch or progress.step >= last_step
             ),
@@ -195,31 +161,17 @@ class Trainer:
             stop_asked=lambda: self._should_stop(validation, checkpoints, writer),
         )
         own = [log] if validation is None else [log, validation]
-        every = RunCallbacks(
-            [*own, *callbacks, checkpoints],
-            model=self.finetuner,
-            epochs=settings.epochs,
-            steps=windows.steps_per_epoch,
-            verbose=0,
-        )
         with contextlib.closing(writer), self.reporter.training(last_step, progress.step):
-            ended = validation is not None and validation.stopped_early
-            while progress.step < last_step and not (ended or self.requests.asked):
-                epoch = progress.epoch
-                with contextlib.closing(
-                    EpochWindows(self.finetuner, windows, progress, last_step)
-                ) as batches:
-                    self.finetuner.fit(
-                        batches,
-                        initial_epoch=epoch,
-                        epochs=epoch + 1,
-                        callbacks=every,
-                        verbose=0,
-                        shuffle=False,
-                    )
-                ended = self.finetuner.stop_training
-            every.finish()
-            self._save_checkpoint(writer)
+            if validation is None or not validation.stopped_early:
+                self.learner.train(
+                    windows,
+                    progress,
+                    last_step,
+                    [*own, *callbacks, checkpoints],
+                    lambda: self.requests.asked,
+                )
+            if saves:
+                self._save_checkpoint(writer)
         stopped = self.requests.asked and (progress.step < last_step or progress.validation_owed)
         if validation is None or progress.best_loss is None:
             self._save_adapter()
@@ -230,17 +182,16 @@ class Trainer:
 
     def answer_after(self) -> None:
         """Answers of the adapter that was kept; everything else of the run is saved by now."""
-        self.samples.after(self.base, self.lora)
+        self.samples.after()
         self.run.update_run(samples=self.samples.found)
 
     def _validation(self, log: "MetricsLog") -> "Validation | None":
-        from kerasft.engine.callbacks import arrays
         from kerasft.engine.validation import Validation
 
         if self.prepared.validation_windows is None:
             return None
         return Validation(
-            self.finetuner,
+            self.learner.tuner,
             self.prepared.validation_windows,
             self.progress,
             log,
@@ -251,7 +202,7 @@ class Trainer:
             stop_asked=lambda: self.requests.asked,
             on_best=self._save_adapter,
             on_result=self.reporter.validated,
-            read=arrays,
+            read=self.learner.read,
         )
 
     def _whole_until_now(self) -> contextlib.AbstractContextManager[None]:
@@ -281,13 +232,12 @@ class Trainer:
         return self.requests.asked
 
     def _outcome(self, stopped: bool, validation: "Validation | None") -> Outcome:
+        again = "; go on with --resume" if self.learner.resumable else ""
         if stopped and self.requests.cause == TIME_BUDGET:
             assert self.budget is not None
-            why = f"{self.budget.source} is used up; go on with --resume"
-            return Outcome("stopped", why, TIME_BUDGET)
+            return Outcome("stopped", f"{self.budget.source} is used up{again}", TIME_BUDGET)
         if stopped:
-            why = "asked to stop; go on with --resume"
-            return Outcome("stopped", why, self.requests.cause)
+            return Outcome("stopped", f"asked to stop{again}", self.requests.cause)
         if validation is not None and validation.stopped_early:
             why = (
                 f"no better validation loss in {self.recipe.train.patience} validations; the "
@@ -306,7 +256,7 @@ class Trainer:
 
         progress, lines = self.progress, self.run.metrics()
         numbers = run_numbers(
-            lines, progress, self.validations, self.finetuner, log, checkpoints, writer
+            lines, progress, self.validations, self.learner.tuner, log, checkpoints, writer
         )
         self.run.update_run(**numbers, samples=self.samples.found, **self.incidents.state())
         drawn = [line for line in lines if line["loss"] is not None]
@@ -321,25 +271,25 @@ class Trainer:
             base_id=self.base.base_id,
             fingerprint=self.base.fingerprint,
             family=self.base.family.name,
-            dtype=self.dtype,
+            dtype=self.learner.dtype,
             task=self.recipe.task,
             template=self.prepared.template.to_dict(),
             lora=self.recipe.lora,
             step=self.progress.step,
         )
-        save(self.run.adapter, self.lora.tensors(), info)
+        save(self.run.adapter, self.learner.tensors(), info)
 
     def _load_best(self, validation: "Validation | None") -> None:
         """The answers after training are those of the adapter that was kept."""
         from kerasft.models.adapter import read_tensors
 
         if validation is not None and self.progress.best_step not in (0, self.progress.step):
-            self.lora.assign(read_tensors(self.run.adapter))
+            self.learner.assign(read_tensors(self.run.adapter))
 
     def _save_checkpoint(self, writer: "CheckpointWriter") -> None:
-        self.finetuner.sync()
-        tensors = {f"adapter/{name}": value for name, value in self.lora.tensors().items()}
-        tensors |= self.finetuner.training_state()
+        self.learner.tuner.sync()
+        tensors = {f"adapter/{name}": value for name, value in self.learner.tensors().items()}
+        tensors |= self.learner.tuner.training_state()
         state = {
             "progress": self.progress.state(),
             "identity": self.prepared.identity(),
@@ -371,19 +321,11 @@ class Trainer:
             for name, value in start.tensors.items()
             if name.startswith("adapter/")
         }
-        self.lora.assign(adapter)
-        self.finetuner.restore_training_state(start.tensors)
+        self.learner.assign(adapter)
+        self.learner.tuner.restore_training_state(start.tensors)
         self.progress = Progress(**state["progress"])
         self.incidents = Incidents(**state["incidents"])
         self.samples.restore(state["samples"])
         self.validations = state["validations"]
         self.run.keep_metrics(self.progress.step)
         self.reporter.note(f"going on after step {self.progress.step}")
-
-
-def _compiles(recipe: Recipe, steps: int) -> bool:
-    """Whether the step is compiled, where there is a compiler."""
-    micro_batches = steps * recipe.train.gradient_accumulation
-    return recipe.train.compile == "on" or (
-        recipe.train.compile == "auto" and micro_batches >= COMPILED_FROM
-    )

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kerasft import backend as backends
-from kerasft import budget
+from kerasft import budget, engines
 from kerasft.auto_batch import with_smaller_batches
 from kerasft.console import Reporter, SilentReporter
 from kerasft.determinism import make_deterministic
@@ -54,6 +54,7 @@ def train(
     recipe: str | Path | Recipe,
     *,
     backend: str = backends.DEFAULT,
+    engine: str = engines.DEFAULT,
     out: str | Path | None = None,
     callbacks: Callbacks = (),
     reporter: Reporter | None = None,
@@ -65,9 +66,11 @@ def train(
     Args:
         recipe: a shipped recipe's name, a TOML file, or a `Recipe`.
         backend: `torch` or `jax`; Keras must not be imported with another one.
+        engine: `keras`; or a twin on torch, `hf` for transformers and PEFT, `trl` for TRL's
+            SFTTrainer, in a process that has not imported Keras.
         out: the run folder; `runs/RECIPE-DATE-TIME` where not given.
         callbacks: Keras callbacks, or a function that makes them once Keras has its
-            backend.
+            backend; of the engine `keras`.
         reporter: told what happens; silent where not given.
         auto_batch: where memory runs out before the first checkpoint, start again with
             fewer rows a micro-batch and as many an optimizer step.
@@ -83,6 +86,7 @@ def train(
     began = budget.clock()
     name = "recipe" if isinstance(recipe, Recipe) else Path(recipe).stem
     recipe = _resolved(recipe, settings)
+    engines.check(engine, backend, recipe, callbacks=bool(callbacks))
     backends.select(backend)
     reporter = reporter or SilentReporter()
     prepared = prepare(recipe, reporter)
@@ -90,7 +94,7 @@ def train(
     run = RunFolder.create(Path(out) if out else None, recipe, name, room_bytes=room)
 
     def attempt(prepared: Prepared) -> TrainResult:
-        return _train(run, prepared, backend, callbacks, reporter, None, began)
+        return _train(run, prepared, engine, backend, callbacks, reporter, None, began)
 
     with RunLock(run.path):
         if auto_batch:
@@ -106,7 +110,7 @@ def resume(
     reporter: Reporter | None = None,
     settings: Mapping[str, Any] | None = None,
 ) -> TrainResult:
-    """Go on with a run from its last complete checkpoint.
+    """Go on with a run from its last complete checkpoint, by the engine that began it.
 
     On the machine and backend of the run it ends with the weights of a run that was never
     stopped, bit for bit; on a GPU with `train.deterministic`.
@@ -120,8 +124,8 @@ def resume(
 
     Raises:
         RunError: another process has the run, all its checkpoints are damaged, it is
-            finished and not made longer, or its data or other settings are not what they
-            were.
+            finished and not made longer, its engine keeps no checkpoints, or its data or
+            other settings are not what they were.
     """
     began = budget.clock()
     run = RunFolder.open(Path(path))
@@ -147,7 +151,14 @@ def _resume(
             f"{run.path} is finished; `kerasft eval {run.path}` scores it, and more epochs are "
             "trained with --resume and --set train.epochs=…"
         )
+    engine = record.get("engine") or engines.DEFAULT
+    if engine == "trl":
+        raise RunError(
+            f"{run.path} was trained by TRL, whose runs keep no checkpoints of kerasft: start it "
+            "anew with `kerasft train --engine trl`"
+        )
     backend = backend or record.get("backend") or backends.DEFAULT
+    engines.check(engine, backend, recipe, callbacks=bool(callbacks))
     backends.select(backend)
     checkpoint.recover(run.checkpoints)
     adapter.recover(run.adapter)
@@ -169,7 +180,7 @@ def _resume(
     run.check_room(run_bytes(recipe, prepared.total_steps))
     if recipe != stored:
         write_text(run.recipe_file, to_toml(recipe))
-    return _train(run, prepared, backend, callbacks, reporter, found, began)
+    return _train(run, prepared, engine, backend, callbacks, reporter, found, began)
 
 
 def _check(run: RunFolder, prepared: Prepared, found: "Checkpoint | None", finished: bool) -> None:
@@ -200,6 +211,7 @@ def _resolved(recipe: str | Path | Recipe, settings: Mapping[str, Any]) -> Recip
 def _train(
     run: RunFolder,
     prepared: Prepared,
+    engine: str,
     backend: str,
     callbacks: Callbacks,
     reporter: Reporter,
@@ -220,7 +232,7 @@ def _train(
             StopRequests(reporter) as requests,
             explained(f"training on {shape}", remedies, of_step=True),
         ):
-            return _run(run, prepared, backend, callbacks, reporter, start, began, requests)
+            return _run(run, prepared, engine, backend, callbacks, reporter, start, began, requests)
     except Stopped:
         why = "asked to stop between two stages; go on with --resume"
         run.end("stopped", why, stopped_by=SIGNAL)
@@ -239,6 +251,7 @@ def _train(
 def _run(
     run: RunFolder,
     prepared: Prepared,
+    engine: str,
     backend: str,
     callbacks: Callbacks,
     reporter: Reporter,
@@ -246,13 +259,14 @@ def _run(
     began: float,
     requests: StopRequests,
 ) -> TrainResult:
-    run.update_run(status="running", backend=backend)
+    run.update_run(status="running", engine=engine, backend=backend)
     with requests.nothing_to_lose():
         if prepared.recipe.train.deterministic:
             make_deterministic(backend)
         from kerasft.trainer import Trainer
 
-        trainer = Trainer(run, prepared, backend, reporter, requests, start, began)
+        learner = engines.load_learner(engine, prepared, backend, reporter, fresh=start is None)
+        trainer = Trainer(run, prepared, learner, backend, reporter, requests, start, began)
         trainer.answer_before()
         made = callbacks() if callable(callbacks) else callbacks
     outcome = trainer.fit(made)

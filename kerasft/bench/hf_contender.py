@@ -37,7 +37,7 @@ def run(work: Work, examples: Sequence[Example], variant: str) -> dict[str, Any]
     )
     if work.remat:
         model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
-    step = TrainStep(model, work.train(), compiled=variant == "compiled")
+    step = TrainStep(model, work.train(), 1, compiled=variant == "compiled")
     return {
         **train(step, work, examples),
         "adapter_parameters": trained_parameters(model),
@@ -68,7 +68,7 @@ def train(step: TrainStep, work: Work, examples: Sequence[Example]) -> dict[str,
         for start in range(0, len(order), work.batch_size):
             rows = [examples[row] for row in order[start : start + work.batch_size]]
             batch = padded(rows)
-            last = step([batch])
+            last = step([batch])["loss"]
             if stopwatch.steps == 0:
                 first = last
             tokens = int(batch["attention_mask"].sum())

@@ -44,7 +44,7 @@ def run(work: Work, examples: Sequence[Example], variant: str) -> dict[str, Any]
     )
     FastLanguageModel.for_training(model, use_gradient_checkpointing=checkpointing)
     return {
-        **train(TrainStep(model, work.train()), work, examples),
+        **train(TrainStep(model, work.train(), 1), work, examples),
         "adapter_parameters": trained_parameters(model),
         "versions": versions_of("unsloth", "unsloth_zoo", "transformers", "peft", "torch"),
         "notes": ["its own kernels", "padded to the longest of a batch"],

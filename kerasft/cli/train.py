@@ -9,6 +9,8 @@ import click
 from kerasft.backend import DEFAULT
 from kerasft.cli.options import backend_option, json_option, recipe_option, set_option
 from kerasft.cli.output import console, number, print_json, size, table
+from kerasft.engines import DEFAULT as DEFAULT_ENGINE
+from kerasft.engines import ENGINES
 from kerasft.recipe import as_settings
 from kerasft.stopping import TIME_BUDGET
 
@@ -22,6 +24,12 @@ INTERRUPTED = 130
 @click.command()
 @recipe_option(required=False, help="A shipped recipe, or a file ending in .toml.")
 @backend_option
+@click.option(
+    "--engine",
+    type=click.Choice(ENGINES),
+    help="What trains: kerasft's own step (keras, the default), or on torch its twin in the "
+    "Hugging Face stack: a plain loop with PEFT (hf), or TRL's SFTTrainer (trl).",
+)
 @click.option("--out", type=click.Path(path_type=Path), help="Run folder (runs/RECIPE-DATE-TIME).")
 @set_option
 @click.option(
@@ -41,6 +49,7 @@ INTERRUPTED = 130
 def train(
     recipe: str | None,
     backend: str | None,
+    engine: str | None,
     out: Path | None,
     overrides: tuple[str, ...],
     time_budget: str | None,
@@ -55,6 +64,7 @@ def train(
     kerasft train --recipe sql --backend torch
     kerasft train --recipe sql --set train.max_steps=20 --dry-run
     kerasft train --recipe sql --time-budget 8h30m
+    kerasft train --recipe sql --engine hf --set lora.layout=peft
     kerasft train --resume runs/sql-20260131-120000
     kerasft train --resume runs/sql-20260131-120000 --set train.epochs=5
 
@@ -65,10 +75,12 @@ def train(
     """
     if (recipe is None) == (run is None):
         raise click.UsageError("Give either --recipe, or --resume with a run.")
-    if run is not None and (out or dry_run or auto_batch):
+    if run is not None and (out or dry_run or auto_batch or engine):
         raise click.UsageError(
-            "--resume takes folder and batch from the run, and has no --dry-run."
+            "--resume takes folder, batch and engine from the run, and has no --dry-run."
         )
+    if dry_run and engine not in (None, DEFAULT_ENGINE):
+        raise click.UsageError("--dry-run sizes the engine keras; leave --engine out.")
     settings = as_settings(overrides)
     if time_budget is not None:
         settings["train.time_budget"] = time_budget
@@ -88,6 +100,7 @@ def train(
         result = training.train(
             recipe,
             backend=backend or DEFAULT,
+            engine=engine or DEFAULT_ENGINE,
             out=out,
             reporter=reporter,
             auto_batch=auto_batch,

@@ -14,7 +14,7 @@ from kerasft.hf.models import module_names, random_model, trained_parameters, wi
 from kerasft.hf.step import TrainStep
 from kerasft.recipe import TrainSettings
 
-SETTINGS = TrainSettings(learning_rate=1e-2, clip_norm=0.0)
+SETTINGS = TrainSettings(learning_rate=1e-2, clip_norm=0.0, schedule="constant")
 
 
 def example(length: int, trained: int) -> Example:
@@ -51,10 +51,10 @@ def test_targets_are_named_as_in_transformers() -> None:
 
 def test_an_accumulated_window_is_one_batch() -> None:
     rows = [example(24, 20), example(7, 2), example(12, 5), example(30, 1)]
-    steps = [TrainStep(model(), SETTINGS) for _ in range(2)]
+    steps = [TrainStep(model(), SETTINGS, 1) for _ in range(2)]
     losses = [
-        float(steps[0]([padded(rows)])),
-        float(steps[1]([padded(rows[:1]), padded(rows[1:])])),
+        float(steps[0]([padded(rows)])["loss"]),
+        float(steps[1]([padded(rows[:1]), padded(rows[1:])])["loss"]),
     ]
     assert losses[0] == pytest.approx(losses[1], rel=1e-5)
     for one, other in zip(steps[0].parameters, steps[1].parameters, strict=True):
@@ -62,14 +62,14 @@ def test_an_accumulated_window_is_one_batch() -> None:
 
 
 def test_the_adapter_learns_and_the_base_stays() -> None:
-    step = TrainStep(model(), SETTINGS)
+    step = TrainStep(model(), SETTINGS, 1)
     base = {
         name: value.clone()
         for name, value in step.model.named_parameters()
         if not value.requires_grad
     }
     batch = [padded([example(24, 20), example(12, 6)])]
-    losses = [float(step(batch)) for _ in range(8)]
+    losses = [float(step(batch)["loss"]) for _ in range(8)]
     assert losses[-1] < losses[0]
     assert all(
         torch.equal(value, base[name])

@@ -1,6 +1,6 @@
 """Batches of transformers' `generate`, and what is kept of its answers."""
 
-from kerasft.bench.hf_decoder import before_stop, left_padded
+from kerasft.hf.answers import before_stop, left_padded
 
 
 def test_prompts_end_at_one_place() -> None:
