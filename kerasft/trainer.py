@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from kerasft.budget import budget_of
 from kerasft.console import Reporter
+from kerasft.engine.callback_state import hand_back, states_of
 from kerasft.errors import RunError
 from kerasft.preparation import Prepared
 from kerasft.resuming import flat, surroundings_note
@@ -80,6 +81,8 @@ class Trainer:
         self.incidents = Incidents()
         self.samples = Samples(prepared, reporter, learner.answer)
         self.validations: list[dict[str, float]] = []
+        self.callbacks: Sequence[Any] = ()
+        self.callback_states: list[dict[str, Any]] = []
         if start is not None:
             self._restore(start)
         else:
@@ -117,7 +120,8 @@ class Trainer:
         """Train to the end, or to the step after a request to stop, and save.
 
         Args:
-            callbacks: a user's, as the engine takes them.
+            callbacks: a user's, as the engine takes them; see `callback_state` for what a
+                resumed run gives them back.
 
         Raises:
             RunError: a checkpoint cannot be written, or the numbers are not finite.
@@ -126,6 +130,9 @@ class Trainer:
         from kerasft.engine.saving import Checkpoints, CheckpointWriter
         from kerasft.engine.spikes import WINDOW
 
+        self.callbacks = callbacks
+        for note in hand_back(callbacks, self.callback_states):
+            self.reporter.note(note)
         settings, progress, windows = self.recipe.train, self.progress, self.prepared.windows
         last_step = self.prepared.total_steps
         earlier = [line["loss"] for line in self.run.metrics()[-WINDOW:]]
@@ -300,6 +307,7 @@ class Trainer:
             "samples": self.samples.state(),
             "validations": self.validations,
             "incidents": self.incidents.state(),
+            "callbacks": states_of(self.callbacks),
         }
         writer.put(self.progress.step, tensors, state)
 
@@ -327,5 +335,6 @@ class Trainer:
         self.incidents = Incidents(**state["incidents"])
         self.samples.restore(state["samples"])
         self.validations = state["validations"]
+        self.callback_states = state.get("callbacks", [])
         self.run.keep_metrics(self.progress.step)
         self.reporter.note(f"going on after step {self.progress.step}")

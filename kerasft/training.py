@@ -70,7 +70,8 @@ def train(
             SFTTrainer, in a process that has not imported Keras.
         out: the run folder; `runs/RECIPE-DATE-TIME` where not given.
         callbacks: Keras callbacks, or a function that makes them once Keras has its
-            backend; of the engine `keras`.
+            backend; of the engine `keras`. One with `get_state()` and `set_state(state)`
+            finds its state again in a resumed run that is given its like.
         reporter: told what happens; silent where not given.
         auto_batch: where memory runs out before the first checkpoint, start again with
             fewer rows a micro-batch and as many an optimizer step.
