@@ -1,5 +1,6 @@
 """Items come in order, made in one other thread; faults and interruptions come through."""
 
+import os
 import signal
 import threading
 import time
@@ -60,14 +61,16 @@ def test_what_cannot_be_made_is_raised_where_it_is_asked_for() -> None:
 
 
 def test_ctrl_c_comes_through_while_an_item_is_waited_for() -> None:
-    release = threading.Event()
-    items = Prefetch(lambda index: release.wait(30), 1)
-    timer = threading.Timer(0.1, signal.raise_signal, [signal.SIGINT])
+    release, made = threading.Event(), []
+    items = Prefetch(lambda index: made.append(release.wait(30)), 1)
+    # To the process, as a terminal sends it: a signal of a thread's own wakes no other one.
+    timer = threading.Timer(0.1, os.kill, [os.getpid(), signal.SIGINT])
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         timer.start()
         with pytest.raises(KeyboardInterrupt):
             items[0]
+        assert made == []
     finally:
         release.set()
         signal.signal(signal.SIGINT, before)
