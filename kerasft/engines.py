@@ -53,6 +53,8 @@ def check(engine: str, backend: str, recipe: Recipe, *, callbacks: bool = False)
         )
     if callbacks:
         faults.append("Keras callbacks belong to the engine keras: leave them out")
+    if engine == "trl" and recipe.train.on_bad_step == "skip":
+        faults.append("TRL's loop leaves no update out: set train.on_bad_step = stop")
     missing = [name for name in PACKAGES[engine] if find_spec(name) is None]
     if missing:
         faults.append(f"{', '.join(missing)} missing: pip install 'kerasft[{engine}]'")

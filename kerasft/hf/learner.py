@@ -234,12 +234,12 @@ class HfLearner:
         stop_asked: Callable[[], bool],
     ) -> None:
         tuner, ended = self.tuner, False
-        _each(hooks, "on_train_begin")
+        each(hooks, "on_train_begin")
         while progress.step < last_step and not (ended or stop_asked()):
             epoch, offset = progress.epoch, progress.window
             length = min(windows.steps_per_epoch - offset, last_step - progress.step)
             tuner.stop_training = False
-            _each(hooks, "on_epoch_begin", epoch)
+            each(hooks, "on_epoch_begin", epoch)
             with contextlib.closing(
                 Prefetch(
                     lambda index, epoch=epoch, offset=offset: self.read(
@@ -253,13 +253,14 @@ class HfLearner:
                     window = ready[index]
                     tuner.input_seconds += time.monotonic() - began
                     tuner.step(window)
-                    _each(hooks, "on_train_batch_end", index)
+                    each(hooks, "on_train_batch_end", index)
                     if tuner.stop_training:
                         break
-            _each(hooks, "on_epoch_end", epoch)
+            each(hooks, "on_epoch_end", epoch)
             ended = tuner.stop_training
 
 
-def _each(hooks: Sequence[Any], name: str, *arguments: Any) -> None:
+def each(hooks: Sequence[Any], name: str, *arguments: Any) -> None:
+    """Call a method of every hook."""
     for hook in hooks:
         getattr(hook, name)(*arguments)
