@@ -1,9 +1,7 @@
 """`kerasft compare`: runs of several engines beside each other, gate first."""
 
-import contextlib
 import shlex
-import signal
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -91,12 +89,11 @@ def compare(
         "price_per_hour": price_per_hour,
         "reporter": RichReporter(console(stderr=True)),
     }
-    with _ended_by_term():
-        if recipe is not None:
-            plan = _plan(recipe, engines, seeds, overrides, evaluations, no_eval, out)
-            result = comparison.compare_engines(plan, **how)
-        else:
-            result = comparison.compare_runs(runs, out, **how)
+    if recipe is not None:
+        plan = _plan(recipe, engines, seeds, overrides, evaluations, no_eval, out)
+        result = comparison.compare_engines(plan, **how)
+    else:
+        result = comparison.compare_runs(runs, out, **how)
     if as_json:
         print_json({"out": str(out), **result.to_json()})
         return
@@ -162,17 +159,3 @@ def _asked(text: str) -> "Asked":
 
 def _fresh(name: str) -> Path:
     return Path("comparisons") / f"{name}-{datetime.now():%Y%m%d-%H%M%S}"
-
-
-@contextlib.contextmanager
-def _ended_by_term() -> Iterator[None]:
-    """A request to end takes the process of the moment along, as Ctrl-C does."""
-
-    def end(number: int, frame: Any) -> None:
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGTERM, end)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from kerasft.errors import RunError
-from kerasft.records import read_json, write_json
+from kerasft.records import plain, read_json, write_json
 
 FILE = "compare.json"
 
@@ -251,8 +251,8 @@ class Comparison:
     price_per_hour: float | None
 
     def to_json(self) -> dict[str, Any]:
-        """The fields as JSON values."""
-        return asdict(self)
+        """The fields as JSON values: numbers that are not finite are None."""
+        return plain(asdict(self))
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> "Comparison":
