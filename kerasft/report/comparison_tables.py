@@ -198,7 +198,9 @@ def _checked(check: Check | None) -> Cell:
     verdict = "passed" if check.passed else "failed"
     measured = ""
     if check.value is not None and check.bound is not None:
-        measured = f": {check.value:.2g} of at most {check.bound:.2g}"
+        measured = f", {check.value:.2g} ≤ {check.bound:.2g}"
+        if not check.value <= check.bound:
+            measured = f", {check.value:.2g}, bound {check.bound:.2g}"
     return Cell(f"{verdict}{measured}", "good" if check.passed else "bad", not check.passed)
 
 

@@ -138,7 +138,7 @@ class _Page:
 
     def _figure(self, plot: Plot) -> str:
         caption = self.text(plot.title)
-        return f"<figure>\n{inline(plot)}\n<figcaption>{caption}</figcaption>\n</figure>"
+        return f"<figure>\n{inline(plot, self.text)}\n<figcaption>{caption}</figcaption>\n</figure>"
 
     def _code(self, code: Code) -> str:
         return f'<pre class="wide" tabindex="0"><code>{self.text(code.text)}</code></pre>'

@@ -24,7 +24,7 @@ PLOTS = "plots"
 """Folder of the PNG files, beside the Markdown file."""
 
 _SIGNS = re.compile(r"([\\`*_{}\[\]()#+!|~$@])")
-_LINE_START = re.compile(r"^(\s*)(-|=|\d+(?=[.)]))", re.MULTILINE)
+_LINE_START = re.compile(r"^(\s*\d*)([-=.])", re.MULTILINE)
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
 _ALERTS = {"bad": "CAUTION", "warning": "WARNING", "good": "NOTE", "plain": "NOTE"}
 

@@ -17,7 +17,7 @@ Interval = tuple[float, float, float]
 """Value, low, high."""
 
 
-LABEL = 20
+LABEL = 18
 """Characters of a row's name on one line."""
 
 
@@ -124,7 +124,7 @@ def _row_axes(figure: "Figure", height: float, above: float) -> "Axes":
     tall = above + height + below
     figure.set_size_inches(width, tall)
     axes = figure.add_subplot()
-    figure.subplots_adjust(left=0.31, right=0.96, bottom=below / tall, top=1 - above / tall)
+    figure.subplots_adjust(left=0.36, right=0.96, bottom=below / tall, top=1 - above / tall)
     return axes
 
 

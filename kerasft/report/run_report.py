@@ -173,8 +173,8 @@ def _training(run: RunContents) -> Section:
     rows = [
         ("status", run.status),
         ("steps", _of(record.get("steps") or len(run.lines), record.get("planned_steps"))),
-        ("started, UTC", record.get("started")),
-        ("ended, UTC", record.get("finished")),
+        ("started, UTC", _time(record.get("started"))),
+        ("ended, UTC", _time(record.get("finished"))),
         ("tokens trained on", _number(record.get("tokens"))),
         ("of them supervised", _number(record.get("supervised_tokens"))),
         ("time to the first step's end", _seconds(record.get("first_step_seconds"))),
@@ -314,9 +314,8 @@ def _data(run: RunContents) -> Section:
     ]
     lengths = data.get("lengths")
     if lengths:
-        text = (
-            f"{lengths['median']:,} median, {lengths['p95']:,} at 95 %, {lengths['max']:,} longest"
-        )
+        median, longest = lengths["median"], lengths["longest"]
+        text = f"{median:,} median, {lengths['p95']:,} at 95 %, {longest:,} longest"
         rows.append(["tokens a row", text])
     return Section("Data", [Table("What it was trained on", ["", ""], [r for r in rows if r[1]])])
 
@@ -407,6 +406,11 @@ def _number(value: Any) -> str:
 
 def _seconds(value: float | None) -> str:
     return "" if value is None else duration(value)
+
+
+def _time(value: Any) -> str:
+    """ISO 8601 as people read it."""
+    return str(value or "").removesuffix("+00:00").replace("T", " ")
 
 
 def _share(value: float | None) -> str:

@@ -11,7 +11,7 @@ from kerasft.records import cannot_write, write_json, write_text
 from kerasft.report.document import Document, plots_of
 from kerasft.report.html import to_html
 from kerasft.report.markdown import PLOTS, to_markdown
-from kerasft.report.public import publisher
+from kerasft.report.public import public_record, public_sentence, publisher
 from kerasft.report.run_contents import RunContents, read_run
 from kerasft.report.run_report import recipe_differences, reproduce, run_document
 from kerasft.report.svg import write_png
@@ -90,8 +90,8 @@ def _run_facts(run: RunContents, document: Document) -> dict[str, Any]:
         "title": document.title,
         "verdict": document.verdict,
         "status": run.status,
-        "record": {key: value for key, value in run.record.items() if key != "schema_version"},
-        "faults": list(run.faults),
+        "record": public_record(run.record),
+        "faults": [public_sentence(fault) for fault in run.faults],
         "evaluations": {
             each.name: {
                 "data": each.result.get("data"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +21,26 @@ from kerasft.compare.result import (
     Score,
 )
 from kerasft.recipe import Recipe, resolve
+from kerasft.report.document import Block, Document, Plots, Section
 from kerasft.runs import RunFolder
 
 MISCHIEF = "<script>alert('x')</script> & `| **bold** <img src=x onerror=y> $1$"
 """A text that must stay text wherever it comes from."""
+
+
+def without_plots(document: Document) -> Document:
+    """The same document, quick to render."""
+
+    def bare(blocks: Sequence[Block]) -> list[Block]:
+        return [
+            dataclasses.replace(each, blocks=bare(each.blocks))
+            if isinstance(each, Section)
+            else each
+            for each in blocks
+            if not isinstance(each, Plots)
+        ]
+
+    return dataclasses.replace(document, blocks=bare(document.blocks))
 
 
 def made_recipe(**settings: Any) -> Recipe:
@@ -62,7 +78,7 @@ def made_run(
         for step in range(1, steps + 1)
     )
     run.end(
-        "finished",
+        record.pop("status", "finished"),
         **{
             "engine": "keras",
             "backend": "torch",
