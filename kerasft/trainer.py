@@ -76,6 +76,8 @@ class Trainer:
             f"{self.base.family.name} weights are under the {self.base.licence}: "
             f"{self.base.licence_page}"
         )
+        if learner.remat:
+            reporter.note("blocks are computed again in the backward pass (remat = block)")
         self.budget = budget_of(recipe.train.time_budget, device.kind, began)
         self.progress = Progress()
         self.incidents = Incidents()

@@ -135,7 +135,7 @@ def _print_result(result: "TrainResult", page: Path | None) -> None:
     if result.status == "finished":
         click.echo(f"kerasft eval {run} --base")
         click.echo(f"kerasft export {run} --to hf --out MODEL")
-    else:
+    elif record.get("engine") != "trl":  # whose runs have no checkpoints
         click.echo(f"kerasft train --resume {run}")
 
 

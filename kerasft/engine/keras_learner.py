@@ -71,8 +71,6 @@ class KerasLearner:
         self.tuner.prepare(recipe.train, prepared.total_steps)
         for note in self.tuner.notes:
             reporter.note(note)
-        if plan.remat:
-            reporter.note("blocks are computed again in the backward pass (remat = block)")
         if plan.shortage:
             reporter.note(plan.shortage)
 
