@@ -14,7 +14,12 @@ from kerasft.errors import AdapterError, collected
 from kerasft.hf.base import HfBase
 from kerasft.hf.models import with_lora
 from kerasft.models.families import Family
-from kerasft.models.lora_start import path_of, starting_tensors, targeted
+from kerasft.models.lora_start import (
+    adapter_to_start_from,
+    path_of,
+    starting_tensors,
+    targeted,
+)
 from kerasft.recipe import LoraSettings
 
 ADAPTER = "default"
@@ -49,6 +54,24 @@ def attach(base: HfBase, settings: LoraSettings, seed: int) -> PeftModel:
     start = starting_tensors(base.family, base.config, settings, seed)
     assign(model, base.family, base.config, start)
     return model
+
+
+def start_from(model: PeftModel, base: HfBase, settings: LoraSettings) -> None:
+    """Begin with the adapter that `init_from` names, where it names one.
+
+    Raises:
+        AdapterError: another base, other LoRA settings, or tensors that do not fit.
+    """
+    if settings.init_from:
+        tensors = adapter_to_start_from(
+            settings.init_from,
+            base.family,
+            base.config,
+            settings,
+            fingerprint=base.fingerprint,
+            preset=base.preset,
+        )
+        assign(model, base.family, base.config, tensors)
 
 
 def variables(

@@ -23,7 +23,6 @@ from kerasft.hf.base import load_base
 from kerasft.hf.models import trained_parameters
 from kerasft.hf.step import MicroBatch, TrainStep, validation_sums
 from kerasft.hf.windows import inputs
-from kerasft.models.lora_start import adapter_to_start_from
 from kerasft.preparation import Prepared
 
 
@@ -169,17 +168,9 @@ class HfLearner:
         with reporter.working(f"Loading {recipe.model.preset} in {self.dtype}"):
             self.base = load_base(recipe.model.preset, self.dtype)
         self.model = adapter.attach(self.base, recipe.lora, recipe.train.seed)
+        if fresh:
+            adapter.start_from(self.model, self.base, recipe.lora)
         self._names = self.base.family, self.base.config
-        if recipe.lora.init_from and fresh:
-            tensors = adapter_to_start_from(
-                recipe.lora.init_from,
-                self.base.family,
-                self.base.config,
-                recipe.lora,
-                fingerprint=self.base.fingerprint,
-                preset=self.base.preset,
-            )
-            self.assign(tensors)
         self.remat = recipe.train.remat == "block"
         self.parameters = trained_parameters(self.model)
         reporter.note(f"transformers runs {self.base.attention} attention")

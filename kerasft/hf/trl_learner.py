@@ -32,6 +32,9 @@ class TrlLearner(HfLearner):
     starting A and B, and what each step's rate and epsilon are. In bfloat16 TRL trains under
     autocast, so A and B are multiplied in bfloat16 there, and in float32 by the engine `hf`.
     Dropout draws from torch's generator as it stands.
+
+    Attributes:
+        trainer: TRL's.
     """
 
     engine = "trl"
@@ -42,7 +45,7 @@ class TrlLearner(HfLearner):
         self._folder = tempfile.TemporaryDirectory(prefix="kerasft-trl-")
         settings, steps = self.recipe.train, self.prepared.total_steps
         places = steps * settings.gradient_accumulation * settings.batch_size
-        self._trainer = _Trainer(
+        self.trainer = _Trainer(
             model=self.model,
             args=_arguments(settings, self.dtype, steps, self.remat, self._folder.name),
             # Which row a place holds is known to the windows, which the collator reads.
@@ -50,11 +53,21 @@ class TrlLearner(HfLearner):
             data_collator=lambda features: self._batches.batch(features[0]["place"]),
             processing_class=placeholder_tokenizer(),
         )
-        self._trainer.remove_callback(PrinterCallback)  # it prints to where --json does
+        self.trainer.remove_callback(PrinterCallback)  # it prints to where --json does
         return TrlTuner(
             self.model,
             adapter.variables(self.model, self.base.family, self.base.config),
-            self._trainer,
+            self.trainer,
+        )
+
+    def feed(self, windows: WindowSource, last_step: int) -> None:
+        """Let TRL's loader give the micro-batches of these windows, in order."""
+        self._batches = _Batches(
+            lambda step: self.read(windows.window(*divmod(step, windows.steps_per_epoch))),
+            last_step,
+            self.recipe.train.gradient_accumulation,
+            self.recipe.train.batch_size,
+            self.tuner,
         )
 
     def train(
@@ -68,16 +81,10 @@ class TrlLearner(HfLearner):
         if stop_asked():
             return
         tuner, settings = self.tuner, self.recipe.train
-        self._batches = _Batches(
-            lambda step: self.read(windows.window(*divmod(step, windows.steps_per_epoch))),
-            last_step,
-            settings.gradient_accumulation,
-            settings.batch_size,
-            tuner,
-        )
-        self._trainer.add_callback(_steps(tuner, windows, progress, last_step, hooks, settings))
+        self.feed(windows, last_step)
+        self.trainer.add_callback(_steps(tuner, windows, progress, last_step, hooks, settings))
         try:
-            self._trainer.train()
+            self.trainer.train()
         finally:
             self._batches.close()
             self._folder.cleanup()
