@@ -6,13 +6,16 @@ A process of its own, since it loads the run's engine and backend.
 
 import contextlib
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
+from kerasft import backend as backends
+from kerasft import engines
 from kerasft.compare.probes import key_of
 from kerasft.compare.probing import Probe, Side, measure
 from kerasft.console import SilentReporter
-from kerasft.errors import KerasftError, RunError
+from kerasft.errors import RunError
 from kerasft.preparation import Prepared, prepare
 from kerasft.recipe import override
 from kerasft.runs import RunFolder
@@ -28,18 +31,15 @@ def probe(run: RunFolder) -> Probe:
     engine, backend, dtype = (record.get(name) for name in ("engine", "backend", "dtype"))
     if not (engine and backend and dtype):
         raise RunError(f"{run.path} ended before its model was loaded: there is nothing to compare")
-    # Compiled or not, the step computes the same; compiling costs more than the probe.
-    plain = {"lora.dropout": 0.0, "train.compile": "off"}
-    prepared = prepare(override(run.recipe(), plain), SilentReporter())
+    prepared = prepare(override(run.recipe(), _plainly(record)), SilentReporter())
     trained_on = record["data"]["content_hash"]
     if prepared.dataset.content_hash != trained_on:
         raise RunError(
             f"{run.path} was trained on rows with hash {trained_on}, and {prepared.dataset.source} "
             f"has {prepared.dataset.content_hash} now"
         )
-    remat = record.get("remat") == "block"
     with _exact(engine, backend):
-        side = _side(engine, backend, prepared, dtype, remat)
+        side = side_of(engine, backend, prepared)
         if side.fingerprint != record["base"]["fingerprint"]:
             raise RunError(
                 f"{run.path} was trained on a base with fingerprint "
@@ -49,19 +49,33 @@ def probe(run: RunFolder) -> Probe:
         return measure(side, key=key_of(run), engine=engine, backend=backend, dtype=dtype)
 
 
-def _side(engine: str, backend: str, prepared: Prepared, dtype: str, remat: bool) -> Side:
-    if engine == "keras":
-        from kerasft import backend as backends
+def side_of(engine: str, backend: str, prepared: Prepared) -> Side:
+    """A run's model at its start, as its engine trains it.
 
-        backends.select(backend)
+    Raises:
+        KerasftError: the engine cannot train this here, or the base cannot be had.
+    """
+    engines.check(engine, backend, prepared.recipe)
+    backends.select(backend)
+    learner: Any = engines.load_learner(engine, prepared, backend, SilentReporter(), fresh=True)
+    if engine == "keras":
         from kerasft.compare.keras_side import KerasSide
 
-        return KerasSide(prepared, dtype, remat)
-    if engine == "hf":
-        from kerasft.compare.hf_side import HfSide
+        return KerasSide(learner, prepared)
+    from kerasft.compare.hf_side import HfSide, TrlSide
 
-        return HfSide(prepared, dtype)
-    raise KerasftError(f"runs of engine {engine} cannot be probed")
+    return (TrlSide if engine == "trl" else HfSide)(learner, prepared)
+
+
+def _plainly(record: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings that are not the run's: what does not change the numbers, and the dropout."""
+    return {
+        "lora.dropout": 0.0,
+        "model.dtype": record["dtype"],
+        "train.remat": "block" if record.get("remat") == "block" else "none",
+        # Compiled or not, the step computes the same; compiling costs more than the probe.
+        "train.compile": "off",
+    }
 
 
 @contextlib.contextmanager
@@ -70,8 +84,6 @@ def _exact(engine: str, backend: str) -> Iterator[None]:
     if engine != "keras" or backend != "jax":
         yield
         return
-    from kerasft import backend as backends
-
     backends.select(backend)
     import jax
 

@@ -21,9 +21,10 @@ import torch
 from safetensors.numpy import load_file, save_file
 
 from kerasft.compare.gate import Looked, gate
-from kerasft.compare.hf_side import HfSide
+from kerasft.compare.hf_side import Batch, HfSide
 from kerasft.compare.probing import Probe, measure
 from kerasft.console import SilentReporter
+from kerasft.hf.learner import HfLearner
 from kerasft.preparation import prepare
 from tests.small import TINY, WORDS, small_recipe, write_rows
 
@@ -33,7 +34,7 @@ HASHED = {"token ids", "base weights", "starting A and B"}
 class Shifted(HfSide):
     """Targets are one token late."""
 
-    def batches(self) -> Iterator[list[dict[str, torch.Tensor]]]:
+    def batches(self) -> Iterator[list[Batch]]:
         for window in super().batches():
             yield [{**batch, "labels": batch["labels"].roll(1, dims=1)} for batch in window]
 
@@ -41,12 +42,13 @@ class Shifted(HfSide):
 class Unpacked(HfSide):
     """Positions go on from one document of a row to the next, and attention with them."""
 
-    def batches(self) -> Iterator[list[dict[str, torch.Tensor]]]:
+    def batches(self) -> Iterator[list[Batch]]:
         for window in super().batches():
-            for batch in window:
-                rows, length = batch["input_ids"].shape
-                batch["position_ids"] = torch.arange(length).expand(rows, length)
-            yield window
+            positions = torch.arange(window[0]["input_ids"].shape[1])
+            yield [
+                {**batch, "position_ids": positions.expand(len(batch["input_ids"]), -1)}
+                for batch in window
+            ]
 
 
 class Transposed(HfSide):
@@ -98,8 +100,9 @@ def probed(source: Path) -> Callable[..., Probe]:
             "train__sequence_length": 128,
             "train__gradient_accumulation": 2,
         }
-        recipe = small_recipe(source, **packed | settings)
-        side = kind(prepare(recipe, SilentReporter()), dtype)
+        recipe = small_recipe(source, model__dtype=dtype, **packed | settings)
+        prepared = prepare(recipe, SilentReporter())
+        side = kind(HfLearner(prepared, SilentReporter(), fresh=True), prepared)
         return measure(side, key="", engine="hf", backend="torch", dtype=dtype)
 
     return probed
