@@ -217,6 +217,12 @@ class TrainSettings(_Section):
         "resumed run equals an uninterrupted one bit for bit; slower. CPUs need no setting.",
     )
 
+    tensorboard: bool = Field(
+        False,
+        description="Write the steps and validations to RUN/tensorboard too, for TensorBoard; "
+        "needs the extra `tensorboard`.",
+    )
+
     @field_validator("time_budget")
     @classmethod
     def _is_a_length_of_time(cls, value: str | None) -> str | None:

@@ -24,6 +24,7 @@ MAY_CHANGE = frozenset(
         "train.remat",
         "train.compile",
         "train.deterministic",
+        "train.tensorboard",
         "eval.limit",
         "eval.max_new_tokens",
         "eval.batch_size",

@@ -22,6 +22,7 @@ from kerasft.records import write_text
 from kerasft.resuming import accepted, flat, identity_faults, refused, schedule_note
 from kerasft.runs import RunFolder
 from kerasft.stopping import SIGNAL, Stopped, StopRequests
+from kerasft.tensorboard import check_tensorboard, logged
 
 if TYPE_CHECKING:
     import keras
@@ -88,6 +89,7 @@ def train(
     name = "recipe" if isinstance(recipe, Recipe) else Path(recipe).stem
     recipe = _resolved(recipe, settings)
     engines.check(engine, backend, recipe, callbacks=bool(callbacks))
+    check_tensorboard(recipe)
     backends.select(backend)
     reporter = reporter or SilentReporter()
     prepared = prepare(recipe, reporter)
@@ -160,6 +162,7 @@ def _resume(
         )
     backend = backend or record.get("backend") or backends.DEFAULT
     engines.check(engine, backend, recipe, callbacks=bool(callbacks))
+    check_tensorboard(recipe)
     backends.select(backend)
     checkpoint.recover(run.checkpoints)
     adapter.recover(run.adapter)
@@ -232,8 +235,9 @@ def _train(
         with (
             StopRequests(reporter) as requests,
             explained(f"training on {shape}", remedies, of_step=True),
+            logged(run, prepared.recipe, reporter, start.step if start else 0) as told,
         ):
-            return _run(run, prepared, engine, backend, callbacks, reporter, start, began, requests)
+            return _run(run, prepared, engine, backend, callbacks, told, start, began, requests)
     except Stopped:
         why = "asked to stop between two stages; go on with --resume"
         run.end("stopped", why, stopped_by=SIGNAL)
