@@ -4,6 +4,14 @@ import os
 
 _CUBLAS = "CUBLAS_WORKSPACE_CONFIG"
 _XLA = "--xla_gpu_deterministic_ops=true"
+_XLA_FLAGS = ("--xla_gpu_deterministic_ops", "--xla_gpu_exclude_nondeterministic_ops")
+
+
+def xla_is_deterministic() -> bool:
+    """Whether XLA is told, by `make_deterministic` or by the user, to compute on a GPU with
+    one order of sums."""
+    flags = os.environ.get("XLA_FLAGS", "").split()
+    return any(flag.split("=")[0] in _XLA_FLAGS and not flag.endswith("=false") for flag in flags)
 
 
 def make_deterministic(backend: str) -> None:
@@ -12,7 +20,9 @@ def make_deterministic(backend: str) -> None:
     Call it before anything is computed: cuBLAS reads its workspace when it is loaded, and
     XLA its flags when the device is opened. On torch the backward pass of FlashAttention,
     `index_add` and the like take their deterministic forms, and an operation that has none
-    raises: with torch's `warn_only` FlashAttention would keep its other form.
+    raises: with torch's `warn_only` FlashAttention would keep its other form. On JAX
+    attention is written out in products: XLA compiles cuDNN's deterministic backward pass
+    only once for equal layers, and fails where there are two (openxla/xla#46500).
 
     Args:
         backend: torch or jax.

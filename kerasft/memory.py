@@ -85,6 +85,7 @@ def plan_step(
         on_cpu=device.kind == "cpu",
         chunk_bytes=chunk_bytes,
         compiled=recipe.train.compile != "off",
+        deterministic=recipe.train.deterministic,
     )
     available = available_bytes(device)
     remat = choose_remat(recipe.train.remat, memory.without_remat, memory.with_remat, available)
@@ -104,6 +105,7 @@ def step_memory(
     on_cpu: bool,
     chunk_bytes: Callable[[bool], int],
     compiled: bool = True,
+    deterministic: bool = False,
 ) -> StepMemory:
     """The memory of a step on windows of a shape.
 
@@ -131,6 +133,7 @@ def step_memory(
         chunk_bytes: memory for one chunk of float32 logits, without and with
             rematerialisation.
         compiled: whether the step is compiled on torch.
+        deterministic: as `train.deterministic`: JAX writes attention out then.
     """
     arch = family.architecture(config)
     _, rows, length, gathered = shape
@@ -157,7 +160,8 @@ def step_memory(
         return chunk * vocabulary * logit + 2 * gathered * arch.width * size
 
     masks = 0
-    if on_cpu or arch.attention_soft_cap:
+    written_out = arch.attention_soft_cap or (backend == "jax" and deterministic)
+    if on_cpu or written_out:
         windows = {min(arch.window_of(kind) or length, length) for kind in arch.kinds}
         masks = len(windows) * tokens * length
         # Attention weights: torch keeps a block's where attention is written out, in the

@@ -5,7 +5,7 @@ import os
 import pytest
 
 import kerasft
-from kerasft.determinism import make_deterministic
+from kerasft.determinism import make_deterministic, xla_is_deterministic
 from tests.small import say_rows, small_recipe, write_rows
 
 
@@ -15,6 +15,21 @@ def test_xla_is_told_once_beside_the_users_own_flags(monkeypatch):
     make_deterministic("jax")
 
     assert os.environ["XLA_FLAGS"] == "--xla_dump_to=x --xla_gpu_deterministic_ops=true"
+
+
+@pytest.mark.parametrize(
+    ("flags", "expected"),
+    [
+        ("", False),
+        ("--xla_dump_to=x", False),
+        ("--xla_gpu_deterministic_ops=true", True),
+        ("--xla_gpu_deterministic_ops=false", False),
+        ("--xla_dump_to=x --xla_gpu_exclude_nondeterministic_ops", True),
+    ],
+)
+def test_the_users_own_flags_count(monkeypatch, flags, expected):
+    monkeypatch.setenv("XLA_FLAGS", flags)
+    assert xla_is_deterministic() is expected
 
 
 @pytest.mark.keras

@@ -10,6 +10,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from kerasft.determinism import xla_is_deterministic
+
 _HIDDEN = -1e30
 """A logit that no softmax gives weight to; finite, so that nothing becomes NaN."""
 
@@ -50,9 +52,11 @@ def uses_cudnn(head_width: int, dtype: str) -> bool:
     """Whether cuDNN's flash attention runs here, forward and backward, on such heads.
 
     What it supports depends on the card, on cuDNN and on JAX: it is tried on one small
-    row, once a process.
+    row, once a process. Its deterministic form compiles for that row, and not for a model.
     """
     if jax.default_backend() != "gpu" or dtype not in ("bfloat16", "float16"):
+        return False
+    if xla_is_deterministic():
         return False
 
     def loss(query: jax.Array, key: jax.Array, segments: jax.Array) -> jax.Array:
