@@ -42,6 +42,7 @@ _SCALARS = {
 _SMALLEST_PAIR = 8 + 4 + 1  # length of an empty key, type, one byte of value
 _SMALLEST_TENSOR = 8 + 4 + 8 + 4 + 8  # name length, rank, one dimension, type, offset
 _MAX_RANK = 4
+_LENGTH = struct.Struct("<Q")
 _CHUNK_VALUES = 1 << 22  # how many values are unpacked at a time: 16 MiB as float32
 
 _AGAIN = "Download it again (a git-lfs pointer is not the file itself)."
@@ -248,11 +249,27 @@ class _Cursor:
 
     def string(self) -> str:
         """A length and that many bytes of UTF-8."""
-        (size,) = struct.unpack("<Q", self.take(8))
-        try:
-            return bytes(self.take(size)).decode("utf-8")
-        except UnicodeDecodeError:
-            raise self.wrong(f"text before byte {self.position} is not UTF-8") from None
+        return self.strings(1)[0]
+
+    def strings(self, count: int) -> list[str]:
+        """The next `count` strings; a vocabulary has some hundred thousand."""
+        data, position, end = self.data, self.position, len(self.data)
+        found = []
+        for _ in range(count):
+            self.position = position
+            start = position + _LENGTH.size
+            if start > end:
+                self.take(_LENGTH.size)
+            position = start + _LENGTH.unpack_from(data, position)[0]
+            if position > end:
+                self.position = start
+                self.take(position - start)
+            try:
+                found.append(str(data[start:position], "utf-8"))
+            except UnicodeDecodeError:
+                raise self.wrong(f"text before byte {position} is not UTF-8") from None
+        self.position = position
+        return found
 
     def value(self, kind: int) -> Any:
         """A metadata value of one of the GGUF types; arrays may not nest."""
@@ -264,7 +281,7 @@ class _Cursor:
             raise self.wrong(f"unknown metadata type {kind}")
         item = self.number("<u4")
         if item == _STRING:
-            return [self.string() for _ in range(self.count("strings", 8))]
+            return self.strings(self.count("strings", 8))
         if item not in _SCALARS:
             raise self.wrong(f"metadata array of type {item}")
         dtype = np.dtype(_SCALARS[item])

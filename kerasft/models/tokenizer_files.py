@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import re
 import struct
+from functools import cache
 from collections.abc import Mapping, Sequence
 
 PIECE_TYPES = range(1, 7)
@@ -122,6 +123,7 @@ def llama3_tokenizer_json(vocabulary: Mapping[str, int], merges: Sequence[str]) 
     return json.dumps(tokenizer, ensure_ascii=False).encode("utf-8")
 
 
+@cache
 def _varint(value: int) -> bytes:
     encoded = bytearray()
     while value > 127:
