@@ -131,6 +131,8 @@ def _why(judged: Mapping[str, Any]) -> str:
         why = WHY.get(status, str(status).replace("_", " "))
         if judged.get("permuted_columns"):
             why += ", right but for the order of the columns"
+        if status == "match" and judged.get("gold_empty"):
+            why += ", which is empty: many wrong answers match that"
         message = judged.get("message")
         return f"{why}: {cut(message, 200)}" if message and status != "match" else why
     if judged.get("rouge_l") is not None:

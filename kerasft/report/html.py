@@ -69,6 +69,8 @@ class _Page:
     def block(self, block: Block, level: int) -> str:
         if isinstance(block, Section):
             return self._section(block, level)
+        if isinstance(block, Example):
+            return self._example(block, level)
         return _RENDERERS[type(block)](self, block)
 
     def _section(self, section: Section, level: int) -> str:
@@ -143,7 +145,7 @@ class _Page:
     def _code(self, code: Code) -> str:
         return f'<pre class="wide" tabindex="0"><code>{self.text(code.text)}</code></pre>'
 
-    def _example(self, example: Example) -> str:
+    def _example(self, example: Example, level: int) -> str:
         texts = "\n".join(self._said(text) for text in example.texts)
         context = ""
         if example.context:
@@ -151,7 +153,7 @@ class _Page:
                 "<details><summary>context</summary>"
                 f'<pre class="said">{self.text(example.context)}</pre></details>\n'
             )
-        question = f'<h4 dir="auto">{self.text(example.question)}</h4>'
+        question = f'<h{level} dir="auto">{self.text(example.question)}</h{level}>'
         return f'<article class="example">\n{question}\n{context}<dl>\n{texts}\n</dl>\n</article>'
 
     def _said(self, said: Text) -> str:
@@ -169,7 +171,6 @@ _RENDERERS: dict[type, Callable[..., str]] = {
     Table: _Page._table,
     Plots: _Page._plots,
     Code: _Page._code,
-    Example: _Page._example,
 }
 
 

@@ -30,6 +30,9 @@ from kerasft.report.scores import difference, headline, readable
 from kerasft.report.words import count, duration, gibibytes
 from kerasft.versions import versions
 
+SAMPLES = 3
+"""Held-out rows that are not folded."""
+
 
 def run_document(run: RunContents) -> Document:
     """The report of a run."""
@@ -294,7 +297,11 @@ def _samples(run: RunContents) -> Iterator[Section]:
         )
         for sample in samples
     ]
-    yield Section("Held-out rows, answered before and after training", shown)
+    blocks: list[Block] = list(shown[:SAMPLES])
+    if len(shown) > SAMPLES:
+        more = count(len(shown) - SAMPLES, "more row")
+        blocks.append(Section(more, shown[SAMPLES:], folded=True))
+    yield Section("Held-out rows, answered before and after training", blocks)
 
 
 def _data(run: RunContents) -> Section:

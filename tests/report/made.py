@@ -103,6 +103,8 @@ def made_run(
             "parameters": {"base": 268098176, "trained": 1898496},
             "planned_steps": steps,
             "steps": steps,
+            "first_loss": 3.0,
+            "last_loss": 0.4,
             "tokens": 100 * steps,
             "supervised_tokens": 40 * steps,
             "validation": {
