@@ -9,8 +9,8 @@ from __future__ import annotations
 import json
 import re
 import struct
-from functools import cache
 from collections.abc import Mapping, Sequence
+from functools import cache
 
 PIECE_TYPES = range(1, 7)
 """Normal, unknown, control, user-defined, unused and byte, in SentencePiece and in GGUF."""
