@@ -19,6 +19,8 @@ GATES = {
     "real_weights": "needs the embedded Gemma (the extra `gemma`); give --real-weights",
 }
 
+ONCE = "means the same on both backends: run under torch, under JAX with --slow"
+
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--backend", choices=("torch", "jax"), default="torch")
@@ -27,6 +29,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", f"once: {ONCE}")
     # Keras reads the variable at its import, so it must be set before any test module.
     os.environ["KERAS_BACKEND"] = config.getoption("--backend")
     # Tiny models gain nothing from threads, and workers would fight for the cores.
@@ -35,13 +38,20 @@ def pytest_configure(config: pytest.Config) -> None:
     # other; JAX would keep only the slow ones, and only within a process.
     os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(config.cache.mkdir("jax")))
     os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
+    # What compiles for seconds runs for milliseconds: LLVM leaves the code as it is, which
+    # takes a third off. XLA's own passes, which fuse and order the sums, stay.
+    if not any(config.getoption(gate) for gate in GATES):
+        os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    once_is_enough = config.getoption("--backend") == "jax" and not config.getoption("--slow")
     for item in items:
         for gate, reason in GATES.items():
             if gate in item.keywords and not config.getoption(f"--{gate.replace('_', '-')}"):
                 item.add_marker(pytest.mark.skip(reason=reason))
+        if "once" in item.keywords and once_is_enough:
+            item.add_marker(pytest.mark.skip(reason=ONCE))
 
 
 @pytest.fixture(scope="session")

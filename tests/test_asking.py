@@ -198,6 +198,7 @@ def test_a_bare_model_needs_a_recipe(tmp_path):
 
 
 @pytest.mark.keras
+@pytest.mark.once
 def test_a_model_writes_in_its_own_template(tiny_run, database, tmp_path, backend):
     """Of a run, of its adapter's folder, and of the model that is loaded already."""
     run = tiny_run.result.run.path

@@ -121,6 +121,7 @@ def test_without_it_the_run_fails_with_a_sentence_and_two_settings(
     assert record["status"] == "failed" and record["why"] == said
 
 
+@pytest.mark.once
 def test_a_run_with_a_checkpoint_is_not_thrown_away(recipe, tmp_path, backend, little_memory):
     """It ends; the checkpoint stays whole."""
     apart = override(recipe, {"train.checkpoint_every": 1})
@@ -132,6 +133,7 @@ def test_a_run_with_a_checkpoint_is_not_thrown_away(recipe, tmp_path, backend, l
     assert [line["step"] for line in run.metrics()] == [1, 2]
 
 
+@pytest.mark.once
 def test_answers_that_do_not_fit_are_no_matter_of_the_batch(
     held_out, tmp_path, backend, monkeypatch
 ):
@@ -147,6 +149,7 @@ def test_answers_that_do_not_fit_are_no_matter_of_the_batch(
     assert tried == [1]
 
 
+@pytest.mark.once
 def test_a_validation_that_does_not_fit_is_told_like_a_step(
     held_out, tmp_path, backend, monkeypatch
 ):
@@ -158,6 +161,7 @@ def test_a_validation_that_does_not_fit_is_told_like_a_step(
         kerasft.train(held_out, backend=backend, out=tmp_path / "run")
 
 
+@pytest.mark.once
 def test_one_row_that_does_not_fit_ends_it(recipe, tmp_path, backend, monkeypatch, little_memory):
     monkeypatch.setattr("tests.test_auto_batch.FITS", 0)
     little_memory["step"] = 1

@@ -123,6 +123,7 @@ def test_what_tuning_changed_is_measured_row_by_row(scored):
     assert found["of"] == 3
 
 
+@pytest.mark.once
 def test_too_little_memory_is_told_with_a_remedy(tiny_run, mine, tmp_path, monkeypatch):
     class OutOfMemoryError(RuntimeError):
         """What torch raises, by its name."""
@@ -137,6 +138,7 @@ def test_too_little_memory_is_told_with_a_remedy(tiny_run, mine, tmp_path, monke
     assert list((tmp_path / "out").iterdir()) == []
 
 
+@pytest.mark.once
 def test_a_file_of_rows_is_scored_the_same_twice(tiny_run, tmp_path):
     """A run's results lie in the run unless told otherwise."""
     source = RunFolder.open(shutil.copytree(tiny_run.result.run.path, tmp_path / "run"))
@@ -225,6 +227,7 @@ def _lines(path):
     return path.read_text("utf-8").splitlines()
 
 
+@pytest.mark.once
 def test_a_changed_setting_starts_anew_and_says_so(tiny_run, mine, tmp_path, monkeypatch):
     run, notes = tiny_run.result.run.path, Notes()
     asked = {"data": mine, "out": tmp_path / "out", "perplexity": False}
@@ -239,6 +242,7 @@ def test_a_changed_setting_starts_anew_and_says_so(tiny_run, mine, tmp_path, mon
     assert "perplexity" not in found["tuned"]
 
 
+@pytest.mark.once
 def test_what_was_forgotten_of_another_task(tiny_run, tmp_path):
     rows = [
         {"question": f"How many {n}?", "context": "CREATE TABLE t (a)", "sql": f"SELECT {n} FROM t"}
@@ -259,6 +263,7 @@ def test_what_was_forgotten_of_another_task(tiny_run, tmp_path):
     )
 
 
+@pytest.mark.once
 def test_invalid_sql_is_tried_again_and_scored_apart(tmp_path, backend):
     rows = [
         {
@@ -306,6 +311,7 @@ class FakeJudge:
         return grades
 
 
+@pytest.mark.once
 def test_a_judge_grades_both_and_is_not_asked_twice(tiny_run, mine, tmp_path, monkeypatch):
     run = tiny_run.result.run.path
     judge = FakeJudge()
@@ -326,6 +332,7 @@ def test_a_judge_grades_both_and_is_not_asked_twice(tiny_run, mine, tmp_path, mo
     assert "by its seven ?" in (tmp_path / "out" / "mine.predictions.jsonl").read_text("utf-8")
 
 
+@pytest.mark.once
 def test_grades_outlive_a_crash_and_failed_ones_are_asked_for_again(
     tiny_run, mine, tmp_path, monkeypatch
 ):
@@ -344,6 +351,7 @@ def test_grades_outlive_a_crash_and_failed_ones_are_asked_for_again(
     assert found["tuned"]["judge"]["failed"] == 0
 
 
+@pytest.mark.once
 def test_a_judge_behind_an_endpoint_is_paid_and_told_of(tiny_run, mine, tmp_path, monkeypatch):
     monkeypatch.setenv("OPENAI_API_KEY", "canary-0123456789")
 
@@ -372,6 +380,7 @@ def _crash(*args, **named):
     raise RuntimeError("out of memory")
 
 
+@pytest.mark.once
 def test_what_cannot_be_scored_is_told_before_weights_are_loaded(
     tiny_run, tmp_path, backend, monkeypatch
 ):

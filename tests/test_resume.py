@@ -64,6 +64,25 @@ def at_step(step: int, action) -> object:
     return callbacks
 
 
+def counter():
+    """A callback that counts steps, over interruptions too."""
+    import keras
+
+    class Counter(keras.callbacks.Callback):
+        steps = 0
+
+        def on_train_batch_end(self, batch, logs=None):
+            self.steps += 1
+
+        def get_state(self):
+            return {"steps": self.steps}
+
+        def set_state(self, state):
+            self.steps = state["steps"]
+
+    return Counter()
+
+
 def send(number: int):
     return lambda: os.kill(os.getpid(), number)
 
@@ -157,13 +176,15 @@ def test_a_resumed_run_is_the_uninterrupted_one_bit_for_bit(home, stopped, whole
 
 
 def test_two_interruptions_are_as_good_as_none(home, stopped, whole):
-    run = copied(stopped, home / "twice")
-    result = kerasft.resume(run.path, callbacks=at_step(2, send(signal.SIGINT)))
+    run, first, second = copied(stopped, home / "twice"), counter(), counter()
+    result = kerasft.resume(run.path, callbacks=[first, *at_step(2, send(signal.SIGINT))()])
     assert (result.status, result.record["steps"]) == ("stopped", 7)
-    assert kerasft.resume(run.path).status == "finished"
+    assert kerasft.resume(run.path, callbacks=[second]).status == "finished"
     assert outcome(run) == outcome(whole)
+    assert (first.steps, second.steps) == (2, 4)  # what it remembers goes on too
 
 
+@pytest.mark.once
 def test_a_checkpoint_without_its_manifest_is_passed_over(home, stopped, whole):
     run = copied(stopped, home / "older")
     (run.checkpoints / "step-000005" / "manifest.json").unlink()
@@ -176,6 +197,7 @@ def test_a_checkpoint_without_its_manifest_is_passed_over(home, stopped, whole):
     assert outcome(run) == outcome(whole)
 
 
+@pytest.mark.once
 def test_a_run_without_a_whole_checkpoint_is_refused(home, stopped):
     run = copied(stopped, home / "none")
     for path in run.checkpoints.iterdir():
@@ -184,6 +206,7 @@ def test_a_run_without_a_whole_checkpoint_is_refused(home, stopped):
         kerasft.resume(run.path)
 
 
+@pytest.mark.once
 def test_changed_data_and_settings_are_refused_with_their_names(
     home, stopped, backend, monkeypatch
 ):
@@ -209,6 +232,7 @@ def test_changed_data_and_settings_are_refused_with_their_names(
         assert field in message
 
 
+@pytest.mark.once
 def test_a_finished_run_is_refused(whole):
     with pytest.raises(RunError, match="is finished; `kerasft eval"):
         kerasft.resume(whole.path)
@@ -238,6 +262,7 @@ def test_the_second_signal_ends_at_once(home, recipe, backend):
 # Stopped by the clock
 
 
+@pytest.mark.once
 def test_a_time_budget_stops_saves_and_gives_way_to_the_rest(
     home, recipe, backend, whole, monkeypatch
 ):
@@ -265,6 +290,7 @@ def test_a_time_budget_stops_saves_and_gives_way_to_the_rest(
     assert trained(result.run) == trained(whole)
 
 
+@pytest.mark.once
 def test_checkpoints_are_written_by_the_clock_too(home, recipe, backend, monkeypatch):
     """After step 2 ten minutes have passed; the steps' own checkpoint comes at 3."""
     now = [0.0]
@@ -363,6 +389,7 @@ def test_signals_while_compiling_validating_and_saving_lose_nothing(
 # Other faults
 
 
+@pytest.mark.once
 def test_a_disk_that_is_full_in_mid_run_leaves_the_older_checkpoint(
     home, recipe, backend, whole, monkeypatch
 ):
@@ -388,6 +415,7 @@ def test_a_disk_that_is_full_in_mid_run_leaves_the_older_checkpoint(
     assert trained(run) == trained(whole)
 
 
+@pytest.mark.once
 def test_a_second_process_is_refused(stopped):
     with (
         RunLock(stopped.path),
@@ -399,6 +427,7 @@ def test_a_second_process_is_refused(stopped):
 # What may change
 
 
+@pytest.mark.once
 def test_a_run_is_made_longer_and_says_where_its_schedule_ends(home, whole):
     run = copied(whole, home / "longer")
     reporter = Notes()
@@ -415,6 +444,7 @@ def test_a_run_is_made_longer_and_says_where_its_schedule_ends(home, whole):
         kerasft.resume(run.path, settings={"train.max_steps": 5})
 
 
+@pytest.mark.once
 def test_other_libraries_and_another_base_are_told(home, stopped, monkeypatch):
     run = copied(stopped, home / "surroundings")
     found = checkpoint.latest(run.checkpoints)[0]
@@ -483,6 +513,7 @@ def small_disk(tmp_path):
     subprocess.run(["umount", str(folder)], check=True)
 
 
+@pytest.mark.once
 def test_a_disk_that_others_fill_is_a_sentence_and_no_loss(
     small_disk, recipe, backend, whole, monkeypatch
 ):
@@ -521,6 +552,7 @@ kerasft.train(recipe, backend=backend, out=out, callbacks=stop, **BARE)
 """
 
 
+@pytest.mark.once
 def test_a_run_goes_on_with_the_other_backend_within_a_tolerance(home, whole, backend):
     """The same rows, masks and rates, and sums in another order: 1e-3 of the largest entry."""
     other = "jax" if backend == "torch" else "torch"

@@ -168,6 +168,7 @@ def test_max_steps_ends_inside_an_epoch_and_a_file_names_the_run(
     assert [line["loss"] for line in result.run.metrics()] == pytest.approx(same, rel=1e-5)
 
 
+@pytest.mark.once
 def test_patience_ends_the_run_and_keeps_the_best_adapter(tmp_path, backend):
     # Every question has an answer of its own: what is learned says nothing of the others.
     rows = [
@@ -200,6 +201,7 @@ def test_patience_ends_the_run_and_keeps_the_best_adapter(tmp_path, backend):
     assert second.record["validation"]["before"] == pytest.approx(validation["best"], rel=1e-5)
 
 
+@pytest.mark.once
 def test_keras_callbacks_stop_on_val_loss_and_save_by_it(tmp_path, backend, tiny_run):
     kept = []
 
@@ -225,6 +227,7 @@ def test_keras_callbacks_stop_on_val_loss_and_save_by_it(tmp_path, backend, tiny
 # Starting from an adapter
 
 
+@pytest.mark.once
 def test_training_starts_from_an_adapter_folder(tmp_path, backend, tiny_run):
     source = tiny_run.result
     settings = {
@@ -239,6 +242,7 @@ def test_training_starts_from_an_adapter_folder(tmp_path, backend, tiny_run):
     assert result.record["first_loss"] < source.record["first_loss"]
 
 
+@pytest.mark.once
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
@@ -259,6 +263,7 @@ def test_an_adapter_of_other_settings_is_refused(tmp_path, backend, tiny_run, se
 # Faults
 
 
+@pytest.mark.once
 @pytest.mark.usefixtures("no_weights")
 def test_faults_are_told_before_weights_are_loaded(tmp_path, backend, tiny_run):
     recipe, out = tiny_run.recipe, tmp_path / "run"
@@ -351,6 +356,7 @@ def test_an_update_that_is_not_finite_is_left_out_where_the_recipe_says_so(
 # Conversations
 
 
+@pytest.mark.once
 def test_conversations_are_trained_sampled_asked_and_scored(tmp_path, backend):
     rows = [
         {

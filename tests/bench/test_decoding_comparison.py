@@ -25,6 +25,7 @@ def known_device(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.keras
+@pytest.mark.once
 @pytest.mark.usefixtures("known_device")
 def test_a_run_and_its_merged_weights_give_the_same_answers(
     tiny_run: TinyRun, backend: str, tmp_path: Path

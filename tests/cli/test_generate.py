@@ -76,6 +76,7 @@ sequence_length = 64
 
 
 @pytest.mark.keras
+@pytest.mark.once
 def test_a_prompt_and_a_file_get_the_same_answers(trained, capsys):
     target, few = str(trained / "run"), ["--max-new-tokens", "6"]
     capsys.readouterr()
@@ -92,6 +93,7 @@ def test_a_prompt_and_a_file_get_the_same_answers(trained, capsys):
 
 
 @pytest.mark.keras
+@pytest.mark.once
 def test_the_stream_of_text_is_the_answer(trained, capsys):
     target, few = str(trained / "run"), ["--max-new-tokens", "6"]
     capsys.readouterr()
@@ -102,6 +104,7 @@ def test_the_stream_of_text_is_the_answer(trained, capsys):
 
 
 @pytest.mark.keras
+@pytest.mark.once
 def test_a_row_without_the_question_names_the_column(trained, capsys):
     file = trained / "wrong.jsonl"
     file.write_text('{"question": "Say 3"}')
@@ -110,6 +113,7 @@ def test_a_row_without_the_question_names_the_column(trained, capsys):
 
 
 @pytest.mark.keras
+@pytest.mark.once
 def test_a_bare_model_continues_a_raw_prompt(tiny_gemma3, backend, capsys):
     options = ["--raw", "--backend", backend, "--max-new-tokens", "3", "--json"]
     assert run(["generate", str(tiny_gemma3), "number one", *options]) == 0
@@ -117,6 +121,7 @@ def test_a_bare_model_continues_a_raw_prompt(tiny_gemma3, backend, capsys):
 
 
 @pytest.mark.keras
+@pytest.mark.once
 def test_too_little_memory_names_the_option(trained, tmp_path, capsys, monkeypatch):
     def full(*_, **__):
         raise RuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 2147483648 bytes.")

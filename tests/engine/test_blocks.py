@@ -164,7 +164,7 @@ def plain_gradients(tuner: FineTuner, window: Mapping[str, np.ndarray]) -> dict[
             with keras.StatelessScope(list(zip(variables, values, strict=True))):
                 return loss(tuner.backbone(inputs))
 
-        found = jax.grad(stateless)([variable.value for variable in variables])
+        found = jax.jit(jax.grad(stateless))([variable.value for variable in variables])
     return dict(zip(tuner.lora.tensors(), map(np.asarray, found), strict=True))
 
 

@@ -73,6 +73,7 @@ def test_the_loaded_model_is_the_trained_one(trained, tiny_gemma3):
     assert loaded.delta("final_norm/scale") is None and bare.delta(name) is None
 
 
+@pytest.mark.once
 def test_another_base_is_refused(trained, tmp_path):
     folder, _, _ = trained
     info = replace(adapters.read_info(folder), fingerprint="0" * 64)
@@ -87,6 +88,7 @@ def fresh(base: Any, **changes: Any) -> Any:
     return again, attach(again.causal_lm, again.family, SETTINGS.model_copy(update=changes), seed=1)
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("whole_run", [False, True])
 def test_training_starts_from_an_adapter_or_a_run(trained, whole_run):
     folder, lora, base = trained
@@ -96,6 +98,7 @@ def test_training_starts_from_an_adapter_or_a_run(trained, whole_run):
         np.testing.assert_array_equal(started.tensors()[name], value)
 
 
+@pytest.mark.once
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
@@ -116,6 +119,7 @@ def test_an_adapter_of_other_settings_is_no_start(trained, changes, said):
         np.testing.assert_array_equal(value, before[name])
 
 
+@pytest.mark.once
 def test_a_peft_folder_is_a_start(trained, tmp_path):
     """Written here by hand in PEFT's names and transposed layout."""
     import json

@@ -62,14 +62,10 @@ def plain_losses(layout: str, steps: Sequence[Sequence[Example]]) -> list[float]
         epsilon=SETTINGS.epsilon,
         global_clipnorm=SETTINGS.clip_norm,
     )
+    optimizer.build(variables)
     rows = max(len(step) for step in steps)
-    differentiated = with_gradients(plain_loss(causal_lm.backbone), variables)
-    losses = []
-    for step in steps:
-        loss, gradients = differentiated(padded(step, rows))
-        optimizer.apply(gradients, variables)
-        losses.append(float(loss))
-    return losses
+    update = updates(plain_loss(causal_lm.backbone), variables, optimizer)
+    return [float(update(padded(step, rows))) for step in steps]
 
 
 def padded(examples: Sequence[Example], rows: int) -> dict[str, np.ndarray]:
@@ -100,16 +96,19 @@ def plain_loss(backbone: keras.Model) -> Callable[[Mapping[str, Any]], Any]:
     return loss
 
 
-def with_gradients(
-    function: Callable[[Mapping[str, Any]], Any], variables: Sequence[keras.Variable]
-) -> Callable[[Mapping[str, np.ndarray]], tuple[Any, list[Any]]]:
-    """Value and gradients by the variables, on the backend that Keras has."""
+def updates(
+    function: Callable[[Mapping[str, Any]], Any],
+    variables: Sequence[keras.Variable],
+    optimizer: keras.optimizers.Optimizer,
+) -> Callable[[Mapping[str, np.ndarray]], Any]:
+    """One update by a batch, which gives its loss, on the backend that Keras has."""
     if keras.backend.backend() == "torch":
         import torch
 
-        def by_torch(batch: Mapping[str, np.ndarray]) -> tuple[Any, list[Any]]:
+        def by_torch(batch: Mapping[str, np.ndarray]) -> Any:
             loss = function({name: torch.as_tensor(value) for name, value in batch.items()})
-            return loss.detach(), list(torch.autograd.grad(loss, [v.value for v in variables]))
+            optimizer.apply(torch.autograd.grad(loss, [v.value for v in variables]), variables)
+            return loss.detach()
 
         return by_torch
     import jax
@@ -118,5 +117,16 @@ def with_gradients(
         with keras.StatelessScope(list(zip(variables, values, strict=True))):
             return function(batch)
 
-    differentiated = jax.jit(jax.value_and_grad(pure))
-    return lambda batch: differentiated([v.value for v in variables], batch)
+    @jax.jit
+    def step(values: list[Any], state: list[Any], batch: Mapping[str, Any]) -> Any:
+        loss, gradients = jax.value_and_grad(pure)(values, batch)
+        return loss, *optimizer.stateless_apply(state, gradients, values)
+
+    held = [v.value for v in variables], [v.value for v in optimizer.variables]
+
+    def by_jax(batch: Mapping[str, np.ndarray]) -> Any:
+        nonlocal held
+        loss, *held = step(*held, batch)
+        return loss
+
+    return by_jax

@@ -18,6 +18,7 @@ def live(family, **options):
     return live_model(family, base_dtype="bfloat16", **settings, **options)
 
 
+@pytest.mark.once
 @pytest.mark.parametrize(
     ("family", "dtype"),
     [

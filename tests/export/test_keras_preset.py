@@ -256,6 +256,7 @@ def test_a_damaged_preset_is_refused_before_a_value_is_read(tmp_path, damage, sa
 
 
 @pytest.mark.keras
+@pytest.mark.once
 @pytest.mark.parametrize("name", ["gemma", "gemma3", "llama3"])
 def test_the_configs_are_what_kerashub_writes_itself(tmp_path, name):
     """But for what it forgets: the day a release writes another form, this says so."""
@@ -299,6 +300,7 @@ def _comparable(value: Any) -> Any:
 
 
 @pytest.mark.keras
+@pytest.mark.once
 @pytest.mark.parametrize("name", ["gemma2", "llama3"])
 def test_kerashub_computes_the_live_logits_from_shards(tmp_path, name):
     """Gemma 2's queries carry their scale; Llama's embeddings are tied, as KerasHub forgets."""

@@ -187,6 +187,7 @@ def model() -> Any:
 
 
 @pytest.mark.keras
+@pytest.mark.once
 def test_peft_gives_the_live_logits(tmp_path, model, backend):
     write_peft(model, tmp_path, dtype="float32")
     verification = verify_folder(
@@ -203,6 +204,7 @@ def test_peft_gives_the_live_logits(tmp_path, model, backend):
 
 
 @pytest.mark.keras
+@pytest.mark.once
 def test_a_bfloat16_adapter_gives_the_live_logits_on_the_base_beside_it(tmp_path, backend):
     model = live_model("llama3", layout="peft", base_dtype="bfloat16")
     write_peft(model, tmp_path, dtype="bfloat16", with_base=True)
@@ -221,6 +223,7 @@ def test_a_bfloat16_adapter_gives_the_live_logits_on_the_base_beside_it(tmp_path
 
 
 @pytest.mark.keras
+@pytest.mark.once
 @pytest.mark.parametrize("share_rank", [1, 4])
 def test_what_a_shared_rank_costs_is_bounded(tmp_path, model, share_rank, backend):
     write_peft(model, tmp_path, dtype="float32", share_rank=share_rank)

@@ -17,6 +17,7 @@ from tests.export.spoilers import SPOILERS
 
 
 @pytest.mark.keras
+@pytest.mark.once
 def test_a_float32_export_gives_the_live_logits_in_a_process_of_its_own(tmp_path, backend):
     model = live_model("gemma3")
     write_hf(model, tmp_path, dtype="float32", shard_bytes=60_000)
@@ -40,6 +41,7 @@ def test_a_float32_export_gives_the_live_logits_in_a_process_of_its_own(tmp_path
 
 
 @pytest.mark.keras
+@pytest.mark.once
 @pytest.mark.parametrize(
     ("family", "layout", "dtype"),
     [
@@ -58,6 +60,7 @@ def test_rounded_weights_stay_within_their_bound(tmp_path, family, layout, dtype
 
 
 @pytest.mark.keras
+@pytest.mark.once
 def test_the_live_model_is_gone_before_the_folder_is_loaded(tmp_path):
     """So that a proof needs memory for one model, not two."""
     write_hf(tiny_weights("gemma"), tmp_path, dtype="float32")
@@ -77,6 +80,7 @@ def test_the_live_model_is_gone_before_the_folder_is_loaded(tmp_path):
 
 
 @pytest.mark.keras
+@pytest.mark.once
 def test_one_lost_delta_that_the_logits_hardly_show_fails(tmp_path):
     """Of 49 deltas one is lost: rounding moves the logits more, and the tensors show it."""
     model = live_model("gemma3", base_dtype="bfloat16", size=0.01)
@@ -92,6 +96,7 @@ def test_one_lost_delta_that_the_logits_hardly_show_fails(tmp_path):
 
 
 @pytest.mark.keras
+@pytest.mark.once
 def test_a_lost_adapter_shows_in_logits_and_tensors(tmp_path):
     model = live_model("gemma")
     write_hf(SPOILERS["all_lost"](model), tmp_path, dtype="float32")

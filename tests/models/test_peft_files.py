@@ -32,6 +32,7 @@ def peft_folder(family: str, path: Path, **config: Any) -> tuple[Path, Any]:
 
 
 @pytest.mark.keras
+@pytest.mark.once
 @pytest.mark.parametrize("modules", ["all", "some"])
 @pytest.mark.parametrize("family", ["gemma3", "llama3"])
 def test_an_adapter_of_pefts_gives_the_same_logits(family, modules, tmp_path):
@@ -53,6 +54,7 @@ def test_an_adapter_of_pefts_gives_the_same_logits(family, modules, tmp_path):
 
 
 @pytest.mark.keras
+@pytest.mark.once
 def test_several_ranks_and_scales_give_the_same_logits_in_one(tmp_path):
     from kerasft.models.lora import attach
 

@@ -59,6 +59,7 @@ def test_folder_saved_by_transformers_gives_its_logits(name, shard_size, tmp_pat
     )
 
 
+@pytest.mark.once
 def test_weights_wrapped_by_a_multimodal_checkpoint_are_found(hf_folder):
     plain = load_base(str(hf_folder), dtype="float32")
     assert not open_base(str(hf_folder))[0].wrapped
@@ -74,6 +75,7 @@ def test_weights_wrapped_by_a_multimodal_checkpoint_are_found(hf_folder):
         assert open_base(str(hf_folder))[0].wrapped
 
 
+@pytest.mark.once
 def test_padded_vocabulary_rows_are_left_out(hf_folder):
     plain = load_base(str(hf_folder), dtype="float32")
     state = hf_state("gemma3", tiny_config("gemma3"))
@@ -83,6 +85,7 @@ def test_padded_vocabulary_rows_are_left_out(hf_folder):
     assert load_base(str(hf_folder), dtype="float32").fingerprint == plain.fingerprint
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("name", ["gemma3", "llama3"])
 def test_gguf_gives_the_logits_of_the_hugging_face_model(name, tmp_path):
     path = tmp_path / "tiny.gguf"
@@ -95,6 +98,7 @@ def test_gguf_gives_the_logits_of_the_hugging_face_model(name, tmp_path):
     assert base.tokenizer.bos_id >= 0
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("name", NAMES)
 def test_keras_preset_folder_gives_the_same_model(name, tmp_path, tiny_gemma3):
     live = tiny_causal_lm(name)
