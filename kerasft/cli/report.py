@@ -23,11 +23,11 @@ def report(folder: Path, as_json: bool) -> None:
     `eval` and `compare` write it too; this writes it again.
     """
     from kerasft.compare.result import FILE, Comparison
-    from kerasft.report.writing import write_comparison_report, write_run_report
-    from kerasft.runs import RunFolder, is_run
+    from kerasft.report.writing import report_run, write_comparison_report
+    from kerasft.runs import is_run
 
     if is_run(folder):
-        page = write_run_report(RunFolder.open(folder))
+        page = report_run(folder)
     elif (folder / FILE).is_file():
         page = write_comparison_report(Comparison.read(folder), folder)
     else:

@@ -23,6 +23,15 @@ if TYPE_CHECKING:
 PAGE = "report.html"
 
 
+def report_run(path: str | Path) -> Path:
+    """Write the report of the run in a folder; see `write_run_report`.
+
+    Raises:
+        RunError: it is no run folder, its record cannot be read, or a file cannot be written.
+    """
+    return write_run_report(RunFolder.open(path))
+
+
 def write_run_report(run: RunFolder) -> Path:
     """Write the report of a run into its folder, over an older one.
 
