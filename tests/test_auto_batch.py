@@ -116,7 +116,7 @@ def test_without_it_the_run_fails_with_a_sentence_and_two_settings(
     said = str(caught.value)
     assert said.startswith("out of memory while training on 4 × ") and "\n" not in said
     assert "train.batch_size=2 --set train.gradient_accumulation=2" in said
-    assert "train.remat=block" in said
+    assert ("train.remat=block" in said) == (backend == "torch")  # XLA on a CPU saves nothing
     record = RunFolder.open(tmp_path / "run").record()
     assert record["status"] == "failed" and record["why"] == said
 
@@ -167,7 +167,8 @@ def test_one_row_that_does_not_fit_ends_it(recipe, tmp_path, backend, monkeypatc
     little_memory["step"] = 1
     recipe = override(recipe, {"train.batch_size": 2})
     notes = Notes()
-    with pytest.raises(OutOfMemory, match=r"train\.remat=block"):
+    left = {"torch": r"train\.remat=block", "jax": r"a smaller model\.preset"}[backend]
+    with pytest.raises(OutOfMemory, match=left):
         kerasft.train(
             recipe, backend=backend, out=tmp_path / "run", reporter=notes, auto_batch=True
         )
