@@ -24,7 +24,7 @@ DEFAULT: Engine = "keras"
 PACKAGES = {"hf": ("transformers", "peft"), "trl": ("transformers", "peft", "accelerate", "trl")}
 """What a twin imports; the extra of its name installs it."""
 
-_STRANGERS = ("keras", "jax", "tensorflow")
+_STRANGERS = ("keras", "jax")
 
 
 def check(engine: str, backend: str, recipe: Recipe, *, callbacks: bool = False) -> None:

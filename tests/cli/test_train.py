@@ -68,15 +68,24 @@ def test_the_options_reach_the_library(library, tmp_path):
         "--auto-batch",
     ]
     assert run([*line, "--set", "train.max_steps=20", "--set", "model.preset=hf://a/b"]) == 0
-    assert run(["train", "--recipe", "sql"]) == 0
+    assert run(["train", "--recipe", "sql", "--engine", "hf"]) == 0
     assert run(["train", "--resume", "runs/x"]) == 0
     budget = ["--time-budget", "8h30m", "--set", "train.epochs=3"]
     assert run(["train", "--resume", "runs/x", *budget]) == 0
     changed = {"train.max_steps": 20, "model.preset": "hf://a/b"}
     longer = {"train.epochs": 3, "train.time_budget": "8h30m"}
     assert calls == [
-        (("sql",), {"backend": "jax", "out": tmp_path / "x", "auto_batch": True, **changed}),
-        (("sql",), {"backend": "torch", "out": None, "auto_batch": False}),
+        (
+            ("sql",),
+            {
+                "backend": "jax",
+                "engine": "keras",
+                "out": tmp_path / "x",
+                "auto_batch": True,
+                **changed,
+            },
+        ),
+        (("sql",), {"backend": "torch", "engine": "hf", "out": None, "auto_batch": False}),
         (("runs/x",), {"backend": None, "settings": {}}),
         (("runs/x",), {"backend": None, "settings": longer}),
     ]
@@ -113,7 +122,21 @@ def test_a_run_whose_time_is_used_up_is_0_and_says_how_to_go_on(library, capsys,
     assert f"kerasft train --resume {tmp_path / 'run1'}" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("option", [["--out", "x"], ["--dry-run"], ["--auto-batch"]])
+def test_a_run_of_trl_is_not_told_to_be_gone_on_with(library, capsys, monkeypatch):
+    _, ends = library
+    monkeypatch.setitem(ENDED, "engine", "trl")
+    ends("stopped", "signal")
+    assert run(["train", "--recipe", "sql"]) == 130
+    assert "--resume" not in capsys.readouterr().out
+
+
+def test_a_dry_run_of_a_twin_is_wrong_usage(library):
+    assert run(["train", "--recipe", "sql", "--engine", "hf", "--dry-run"]) == 2
+
+
+@pytest.mark.parametrize(
+    "option", [["--out", "x"], ["--dry-run"], ["--auto-batch"], ["--engine", "hf"]]
+)
 def test_what_resume_cannot_do_is_wrong_usage(library, option):
     assert run(["train", "--resume", "runs/x", *option]) == 2
     assert library[0] == []
