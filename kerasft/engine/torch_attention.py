@@ -1,7 +1,5 @@
 """How tokens of a row see each other on torch: the attention chosen for the device.
 
-- `cudnn`: cuDNN's fused attention, on Hopper, for rows that hold one sequence each and
-  blocks that see all of it. Causality alone then keeps padding out: it comes last.
 - `flash`: PyTorch's own FlashAttention over sequences of different lengths (Dao 2023,
   arXiv:2307.08691). Rows are cut at their segments, so nothing outside of a segment is
   even computed. NVIDIA GPUs from Ampere on, 16-bit types, no soft-cap.
@@ -17,7 +15,6 @@ import torch
 from torch.nn import functional as F
 
 from kerasft.engine.attention import SHORT_ROWS
-from kerasft.engine.torch_cudnn_attention import causal_attention, runs_on
 from kerasft.models.architecture import Architecture
 
 _AMPERE = (8, 0)
@@ -28,7 +25,7 @@ class Attention:
     """Attention of the blocks of one kind; a pure function of tensors when called.
 
     Attributes:
-        method: `cudnn`, `flash`, `masked` or `products`.
+        method: `flash`, `masked` or `products`.
         scale: of the queries.
         window: tokens that a query sees, itself included; None for all before it.
         soft_cap: of the logits, or None.
@@ -53,8 +50,6 @@ class Attention:
         Args:
             rows: as `rows_for` gives them.
         """
-        if self.method == "cudnn":
-            return causal_attention(query, key, value, self.length, self.scale)[0]
         if self.method == "flash":
             (starts,) = rows
             return torch.ops.aten._flash_attention_forward(
@@ -98,22 +93,9 @@ class Attention:
 
 
 def choose(
-    architecture: Architecture,
-    kind: str,
-    length: int,
-    device: torch.device,
-    dtype: torch.dtype,
-    *,
-    packed: bool = True,
+    architecture: Architecture, kind: str, length: int, device: torch.device, dtype: torch.dtype
 ) -> Attention:
-    """The attention of the blocks of a kind on a device, for rows of `length` tokens.
-
-    Args:
-        packed: a row may hold several sequences; else one, and padding after it.
-    """
-    window = architecture.window_of(kind)
-    # A window that no row reaches is none: local and global blocks are then one.
-    window = window if window is not None and window < length else None
+    """The attention of the blocks of a kind on a device, for rows of `length` tokens."""
     if architecture.attention_soft_cap or (device.type == "cpu" and length <= SHORT_ROWS):
         method = "products"
     elif (
@@ -124,14 +106,15 @@ def choose(
         and architecture.head_width <= 256
         and architecture.head_width % 8 == 0
     ):
-        whole = not packed and window is None
-        method = "cudnn" if whole and runs_on(device) else "flash"
+        method = "flash"
     else:
         method = "masked"
+    window = architecture.window_of(kind)
     return Attention(
         method=method,
         scale=architecture.query_scale,
-        window=window,
+        # A window that no row reaches is none: local and global blocks are then one.
+        window=window if window is not None and window < length else None,
         soft_cap=architecture.attention_soft_cap,
         length=length,
     )
@@ -144,11 +127,9 @@ def rows_for(attention: Attention, micro: Mapping[str, torch.Tensor]) -> tuple[t
         micro: `segment_ids` (B, L), `sequence_starts` (S,) int32.
 
     Returns:
-        `cudnn`: nothing. `flash`: the starts. Else the boolean mask (B, 1, L, L): same segment, not
+        `flash`: the starts. Else the boolean mask (B, 1, L, L): same segment, not
         later, inside the window.
     """
-    if attention.method == "cudnn":
-        return ()
     if attention.method == "flash":
         return (micro["sequence_starts"],)
     segments = micro["segment_ids"]

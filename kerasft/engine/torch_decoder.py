@@ -89,14 +89,13 @@ class TorchDecoder:
             for block in self._blocks
         ]
 
-    def hidden(self, micro: Micro, training: bool, *, packed: bool = True) -> torch.Tensor:
+    def hidden(self, micro: Micro, training: bool) -> torch.Tensor:
         """The residual stream after the last block, before the final norm: (T, width).
 
         Args:
             micro: `token_ids`, `segment_ids`, `position_ids` (B, L), `sequence_starts`
                 (S,) and, where dropout acts, `dropout_keys` (blocks, targets) int64.
             training: whether dropout acts.
-            packed: a row may hold several sequences; else one, and padding after it.
         """
         embeddings = self._backbone.token_embedding.embeddings.value
         arch = self.architecture
@@ -109,7 +108,7 @@ class TorchDecoder:
         kinds: dict[str, _Kind] = {}
         for index, block in enumerate(self._blocks):
             if block.kind not in kinds:
-                kinds[block.kind] = self._kind(index, micro, training, packed, hidden.dtype)
+                kinds[block.kind] = self._kind(index, micro, training, hidden.dtype)
             kind = kinds[block.kind]
             keys = {}
             if training and self._dropout:
@@ -129,14 +128,10 @@ class TorchDecoder:
         """The last norm, of any rows of the residual stream."""
         return rms_norm(hidden, self._backbone.layer_norm.scale.value, self.architecture)
 
-    def _kind(
-        self, index: int, micro: Micro, training: bool, packed: bool, dtype: torch.dtype
-    ) -> _Kind:
+    def _kind(self, index: int, micro: Micro, training: bool, dtype: torch.dtype) -> _Kind:
         block, arch = self._blocks[index], self.architecture
         ids = micro["token_ids"]
-        attention = torch_attention.choose(
-            arch, block.kind, ids.shape[1], ids.device, dtype, packed=packed
-        )
+        attention = torch_attention.choose(arch, block.kind, ids.shape[1], ids.device, dtype)
         if block.kind not in self._frequencies:
             self._frequencies[block.kind] = torch.as_tensor(
                 arch.inverse_frequencies[block.kind]

@@ -10,21 +10,21 @@ from kerasft.engine.torch_product import Product
 Chunk = Callable[..., tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]]
 
 
-def softmax_sums(
-    logits: torch.Tensor,
+def chunk_sums(
+    hidden: torch.Tensor,
+    embedding: torch.Tensor,
     targets: torch.Tensor,
     weights: torch.Tensor,
     soft_cap: float | None,
     keep_gradient: bool,
+    product: Product = torch.mm,
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]:
-    """Loss, right tokens and the gradient of the logits, in their type, of one chunk.
+    """Loss, right tokens and the gradient with respect to `hidden` of one chunk.
 
-    Args:
-        logits: (tokens, vocabulary), before the soft-cap; they may be written over.
-        targets, weights, soft_cap: as for `fused_linear_cross_entropy`.
-        keep_gradient: whether there is a gradient.
+    A pure function, so that it can be compiled: the logits are then written once, in the
+    type of the model, and the float32 softmax is computed from them as they are read.
     """
-    kept, logits = logits.dtype, logits.float()
+    logits = product(hidden, embedding.t()).float()
     if soft_cap:
         logits = torch.tanh(logits.div_(soft_cap)).mul_(soft_cap)
     slope = 1 - (logits / soft_cap).square_() if soft_cap and keep_gradient else None
@@ -39,35 +39,12 @@ def softmax_sums(
     if not keep_gradient:
         return loss, correct, None
     probability = exponential.mul_((weights / total)[:, None])
-    words = torch.arange(logits.shape[1], device=logits.device)
+    words = torch.arange(embedding.shape[0], device=hidden.device)
     hit = words[None, :] == targets[:, None]
     probability = torch.where(hit, probability - weights[:, None], probability)
     if slope is not None:
         probability = probability.mul_(slope)
-    return loss, correct, probability.to(kept)
-
-
-def chunk_sums(
-    hidden: torch.Tensor,
-    embedding: torch.Tensor,
-    targets: torch.Tensor,
-    weights: torch.Tensor,
-    soft_cap: float | None,
-    keep_gradient: bool,
-    product: Product = torch.mm,
-    softmax: Chunk = softmax_sums,
-) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]:
-    """Loss, right tokens and the gradient with respect to `hidden` of one chunk.
-
-    A pure function, so that it can be compiled: the logits are then written once, in the
-    type of the model, and the float32 softmax is computed from them as they are read.
-
-    Args:
-        softmax: `softmax_sums`, or the kernel in its place.
-    """
-    logits = product(hidden, embedding.t())
-    loss, correct, slope = softmax(logits, targets, weights, soft_cap, keep_gradient)
-    return loss, correct, None if slope is None else product(slope, embedding)
+    return loss, correct, product(probability.to(embedding.dtype), embedding)
 
 
 class _FusedLinearCrossEntropy(torch.autograd.Function):

@@ -52,16 +52,11 @@ class TorchStep:
         self._decoder = TorchDecoder(
             self.backbone, self.family, self.lora, remat=remat, compile_blocks=compiled
         )
+        # On a CPU the chunks are cut to the positions in use, so their rows vary.
+        rows = (0, 2, 3) if self._device.type == "cpu" else ()
+        chunk = partial(chunk_sums, product=self._decoder.multiplier.product)
+        self._chunk = compiler.compiled(chunk, rows) if compiled else chunk
         self._records = compiled and self._device.type == "cuda"
-        self._chunk = partial(chunk_sums, product=self._decoder.multiplier.product)
-        if self._records:
-            from kerasft.engine.torch_softmax import softmax_sums
-
-            self._chunk = partial(self._chunk, softmax=softmax_sums)
-        elif compiled:
-            # On a CPU the chunks are cut to the positions in use, so their rows vary.
-            self._chunk = compiler.compiled(self._chunk, (0, 2, 3))
-        self._packed = False
         self._runs: dict[tuple, int] = {}
         self._recorded: dict[tuple, _Recorded] = {}
         self._sums = torch.zeros(2, device=self._device)
@@ -121,8 +116,7 @@ class TorchStep:
         with torch.no_grad():
             for micro in self._micro_batches(window, training=False):
                 micro = self._on_device(micro)
-                states = self._decoder.hidden(micro, False, packed=self._packed)
-                states = self._decoder.final_norm(states)
+                states = self._decoder.final_norm(self._decoder.hidden(micro, False))
                 states = states.view(*micro["token_ids"].shape, -1)
                 found.append(states.float().cpu().numpy())
         return np.stack(found)
@@ -151,7 +145,6 @@ class TorchStep:
     def _run(self, micro: Mapping[str, torch.Tensor]) -> None:
         """One micro-batch: recorded where it can be and was run often enough."""
         shape = tuple(tuple(value.shape) for value in micro.values())
-        shape = (self._packed, *shape)
         recorded = self._recorded.get(shape)
         if recorded is not None:
             for name, value in micro.items():
@@ -186,7 +179,7 @@ class TorchStep:
     def _micro_sums(
         self, micro: Mapping[str, torch.Tensor], training: bool
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        hidden = self._decoder.hidden(micro, training, packed=self._packed)
+        hidden = self._decoder.hidden(micro, training)
         supervised = self._decoder.final_norm(hidden.index_select(0, micro["gather_indices"]))
         return fused_linear_cross_entropy(
             supervised,
@@ -202,9 +195,6 @@ class TorchStep:
         self, window: Mapping[str, Any], training: bool
     ) -> list[dict[str, torch.Tensor]]:
         """The micro-batches of a window on the host; pinned where a GPU reads them."""
-        # Once rows have held several sequences, all are attended as such: of two ways to
-        # attend, a run compiles the second but once.
-        self._packed = self._packed or bool((np.asarray(window["segment_ids"]) > 1).any())
         micros = []
         for index in range(len(window["weights"])):
             micro = {name: torch.as_tensor(np.asarray(window[name][index])) for name in _READ}
