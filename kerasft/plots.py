@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from kerasft.report.document import Plot
 from kerasft.report.palette import MUTED, series
-from kerasft.report.plots import axes_of, thinned
+from kerasft.report.plots import axes_of, steps_axis, thinned
 from kerasft.report.svg import write_png
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ def loss_curve(
     """
     steps = [line["step"] for line in lines]
     losses = [line["loss"] for line in lines]
-    mean = running_mean(losses, max(0.9, 1 - 20 / len(losses)))
+    mean = running_mean(losses, max(0.6, 1 - 20 / len(losses)))
     alt = (
         f"The training loss goes from {losses[0]:.3f} at step {steps[0]:,} to {losses[-1]:.3f} at "
         f"step {steps[-1]:,}; its running mean ends at {mean[-1]:.3f}."
@@ -68,7 +68,7 @@ def loss_curve(
                 linestyle=style.line,
                 label="validation",
             )
-        axes.set_xlabel("optimizer step")
+        steps_axis(axes)
         axes.set_ylabel("loss (nats a token)")
         axes.set_ylim(bottom=0)
         axes.legend()

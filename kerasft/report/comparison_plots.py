@@ -8,7 +8,7 @@ from kerasft.compare.statistics import facts_spread
 from kerasft.plots import running_mean
 from kerasft.report.document import Plot
 from kerasft.report.palette import series
-from kerasft.report.plots import Interval, axes_of, bars, dots, thinned
+from kerasft.report.plots import Interval, axes_of, bars, dots, steps_axis, thinned
 from kerasft.report.scores import readable
 
 if TYPE_CHECKING:
@@ -191,7 +191,7 @@ def _curves(
                 markevery=((2 * index + place) % every, every),
                 label=contender if place == 0 else None,
             )
-        axes.set_xlabel("optimizer step")
+        steps_axis(axes)
         axes.set_ylabel("nats a token")
         if of_differences:
             highest = max(abs(limit) for limit in axes.get_ylim())

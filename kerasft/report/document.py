@@ -11,6 +11,9 @@ from typing import TYPE_CHECKING, Literal
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+EMPTY = "(empty)"
+"""What stands for a text that has nothing in it."""
+
 Tone = Literal["plain", "good", "bad", "warning"]
 
 

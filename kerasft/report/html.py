@@ -6,6 +6,7 @@ from html import escape
 from pathlib import Path
 
 from kerasft.report.document import (
+    EMPTY,
     Block,
     Cell,
     Code,
@@ -158,9 +159,11 @@ class _Page:
 
     def _said(self, said: Text) -> str:
         remark = f'<p class="{said.tone}">{self.text(said.remark)}</p>' if said.remark else ""
+        # A first line break within <pre> would be dropped.
+        text = self.text(said.text.strip("\n") or EMPTY)
         return (
             f'<dt>{self.text(said.label)}</dt><dd class="{said.tone}">'
-            f'<pre class="said" dir="auto">{self.text(said.text)}</pre>{remark}</dd>'
+            f'<pre class="said" dir="auto">{text}</pre>{remark}</dd>'
         )
 
 

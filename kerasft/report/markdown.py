@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from html import escape
 
 from kerasft.report.document import (
+    EMPTY,
     Block,
     Cell,
     Code,
@@ -104,7 +105,7 @@ class _Page:
         parts = [f"**{self.line(example.question)}**"]
         for text in example.texts:
             remark = f" ({self.line(text.remark)})" if text.remark else ""
-            parts += [f"{self.line(text.label)}{remark}:", self._fenced(text.text, "")]
+            parts += [f"{self.line(text.label)}{remark}:", self._fenced(text.text or EMPTY, "")]
         return "\n\n".join(parts)
 
     def _fenced(self, text: str, language: str) -> str:

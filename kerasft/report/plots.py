@@ -28,6 +28,12 @@ def axes_of(figure: "Figure", left: float = 0.14) -> "Axes":
     return axes
 
 
+def steps_axis(axes: "Axes") -> None:
+    """Optimizer steps to the right, in whole numbers."""
+    axes.set_xlabel("optimizer step")
+    axes.xaxis.get_major_locator().set_params(integer=True)
+
+
 def thinned(values: Sequence[Any], most: int = MOST_POINTS) -> list[Any]:
     """Every n-th of a long row of values, its last one kept."""
     every = -(-len(values) // most)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 from kerasft.plots import loss_curve
 from kerasft.report.document import Plot
 from kerasft.report.palette import series
-from kerasft.report.plots import axes_of, dots, line, thinned
+from kerasft.report.plots import axes_of, dots, line, steps_axis, thinned
 from kerasft.report.run_contents import Evaluation, RunContents
 from kerasft.report.scores import interval, readable, shares
 
@@ -58,7 +58,7 @@ def _learning_rate(lines: Sequence[Mapping[str, Any]]) -> Plot:
         few = thinned(lines)
         line(axes, [each["step"] for each in few], [each["learning_rate"] for each in few], 0,
              marker="o" if len(few) == 1 else "")  # fmt: skip
-        axes.set_xlabel("optimizer step")
+        steps_axis(axes)
         axes.set_ylabel("learning rate")
         axes.set_ylim(bottom=0)
         axes.ticklabel_format(axis="y", style="sci", scilimits=(-2, 2))
@@ -84,7 +84,7 @@ def _throughput(lines: Sequence[Mapping[str, Any]]) -> Plot:
              marker="", linewidth=1.1)  # fmt: skip
         axes.axhline(middle, color=series(1).colour.light, linestyle="--", linewidth=1.4,
                      label=f"median {middle:,.0f}")  # fmt: skip
-        axes.set_xlabel("optimizer step")
+        steps_axis(axes)
         axes.set_ylabel("tokens/s")
         axes.set_ylim(0, max(rates) * 1.2)
         axes.yaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
@@ -107,7 +107,7 @@ def _lengths(lengths: Mapping[str, Any], run: RunContents) -> Plot:
         if limit is not None:
             axes.axvline(limit, color=series(1).colour.light, linestyle="--",
                          label=f"sequence_length {limit:,}")  # fmt: skip
-            axes.legend(loc="upper right")
+            axes.legend(loc="upper left")
         axes.set_xlabel("tokens a row")
         axes.set_ylabel("rows")
 

@@ -237,7 +237,10 @@ def _score_table(name: str, result: Mapping[str, Any], found: Mapping[str, Any])
 def _tables_beside(result: Mapping[str, Any], found: Mapping[str, Any]) -> Iterator[Block]:
     compared = result.get("comparison")
     if compared:
-        rows = [[readable(name), *difference(each)] for name, each in compared.items()]
+        rows = [
+            [readable(name) + ("" if name != "perplexity" else ", nats a token"), *difference(each)]
+            for name, each in compared.items()
+        ]
         caption = "Tuned less base on the same rows (p: McNemar's exact test)"
         yield Table(caption, ["", "difference", "rows", "p "], rows)
     retried = result.get("with_retry")
