@@ -70,8 +70,8 @@ def comparison_document(comparison: Comparison) -> Document:
         title=comparison.title,
         verdict=verdict(comparison, contenders),
         blocks=blocks,
-        foot=f"Written by kerasft {comparison.kerasft_version} from compare.json of "
-        f"{comparison.created}.",
+        foot=f"Written by kerasft {comparison.kerasft_version}".rstrip()
+        + f" from compare.json of {comparison.created}.",
     )
 
 
@@ -106,12 +106,14 @@ def _speeds(contenders: Sequence[Contender]) -> str:
 
 
 def _quality(comparison: Comparison, contenders: Sequence[Contender]) -> str:
-    names = score_names(comparison, "rate")
+    rates = score_names(comparison, "rate")
+    names = rates or score_names(comparison, "mean")
     if not names:
         return ""
     evaluation, metric = names[0]
+    form = ".1%" if rates else ".3f"
     scored = [(each.name, score_spread(each, evaluation, metric)) for each in contenders]
-    shown = ", ".join(f"{name} {each.mean:.1%}" for name, each in scored if each)
+    shown = ", ".join(f"{name} {each.mean:{form}}" for name, each in scored if each)
     text = f" On {evaluation}, {readable(metric)}: {shown}."
     # Those that are not ranked have their place in the table of tests.
     named = {each.name for each in contenders if each.ranked or not comparison.ranked}

@@ -45,11 +45,11 @@ MEASURES = (
     Measure("time of a step, median", "step_seconds", 1000, "ms", None, "low"),
     Measure("tokens/s", "tokens_per_second", better="high"),
     Measure("supervised tokens/s", "supervised_tokens_per_second", better="high"),
-    Measure("time to the first step's end", "first_step_seconds", 1, "s", 1, "low"),
-    Measure("training time", "training_seconds", 1, "s", 1, "low"),
+    Measure("time to the first step's end", "first_step_seconds", 1, "s", None, "low"),
+    Measure("training time", "training_seconds", 1, "s", None, "low"),
     Measure("peak memory", "peak_memory_bytes", 2**-30, "GiB", 2, "low"),
-    Measure("adapter on disk", "adapter_bytes", 1e-6, "MB", 1, "low"),
-    Measure("run folder on disk", "run_bytes", 1e-6, "MB", 1),
+    Measure("adapter on disk", "adapter_bytes", 1e-6, "MB", 2, "low"),
+    Measure("run folder on disk", "run_bytes", 1e-6, "MB", 2),
     Measure("optimizer steps", "steps"),
     Measure("tokens trained on", "tokens"),
 )
@@ -95,9 +95,10 @@ def numbers_table(comparison: Comparison, contenders: Sequence[Contender]) -> Ta
         ]
     )
     rows += _losses(contenders)
-    caption = "Mean over the seeds ± sample standard deviation"
+    several = any(len(contender.runs) > 1 for contender in contenders)
+    caption = "Mean over the seeds ± sample standard deviation" if several else "One run each"
     if any(isinstance(cell, Cell) and cell.strong for row in rows for cell in row):
-        caption += "; the best mean in bold"
+        caption += "; the best in bold"
     return Table(caption, ["", *(f"{shown_name(each, contenders)} " for each in contenders)], rows)
 
 

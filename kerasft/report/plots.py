@@ -117,7 +117,7 @@ def bars(
                           textcoords="offset points", color=INK.light)  # fmt: skip
         axes.set_yticks(range(len(names)), [fill(name, LABEL) for name in names])
         axes.set_ylim(len(names) - 0.5, -0.5)
-        axes.set_xlim(0, highest * 1.2 or 1.0)
+        axes.set_xlim(0, highest * 1.3 or 1.0)
         axes.grid(axis="y", visible=False)
         axes.set_xlabel(axis)
 

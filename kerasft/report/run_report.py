@@ -53,7 +53,8 @@ def run_document(run: RunContents) -> Document:
         title=f"{name}: {run.name}",
         verdict=verdict(run),
         blocks=blocks,
-        foot=f"Written by kerasft {versions().get('kerasft', '')} from the run's own files.",
+        foot=f"Written by kerasft {versions().get('kerasft', '')}".rstrip()
+        + " from the run's own files.",
     )
 
 
