@@ -137,8 +137,9 @@ def score_table(comparison: Comparison, contenders: Sequence[Contender]) -> Tabl
     if not rows:
         return None
     columns = ["", *(each.name for each in contenders), *(["untouched base"] if base else [])]
-    caption = "Scores: one seed with its 95 % interval, several seeds as mean ± standard deviation"
-    return Table(caption, columns, rows)
+    several = any(len(contender.runs) > 1 for contender in contenders)
+    how = "mean over the seeds ± sample standard deviation" if several else "95 % intervals"
+    return Table(f"Scores: {how}", columns, rows)
 
 
 def tests_table(tests: Sequence[PairedTest]) -> Table:
