@@ -13,7 +13,6 @@ from click.testing import CliRunner
 
 from kerasft import inspection
 from kerasft.cli.inspect import inspect as command
-from kerasft.data import lengths as rows_by_length
 from kerasft.data.tokens import from_folder
 from kerasft.errors import DataError
 from kerasft.recipe import Recipe, resolve
@@ -85,14 +84,6 @@ def test_a_samples_weights_cover_its_answer(recipe: Recipe, tiny_gemma3: Path) -
     for sample in inspection.inspect(recipe, from_folder(tiny_gemma3)).samples:
         trained = "".join(token.text for token in sample.tokens if token.weight)
         assert trained == "SELECT 1;<end_of_turn>"
-
-
-@pytest.mark.parametrize("lengths", [[5], [3, 3, 3], list(range(1, 1000)), [1, 5000]])
-def test_the_histogram_has_every_row(lengths: list[int]) -> None:
-    counts, edges = rows_by_length.histogram(lengths)
-    assert sum(counts) == len(lengths)
-    assert len(edges) == len(counts) + 1 <= rows_by_length.BARS + 3
-    assert edges[0] == 0 and edges[-1] > max(lengths)
 
 
 def test_rows_of_other_splits_of_a_folder_are_found(

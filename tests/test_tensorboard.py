@@ -14,6 +14,8 @@ from kerasft.runs import RunFolder
 from kerasft.tensorboard import SCALARS, check_tensorboard, logged
 from tests.report.made import made_recipe
 
+pytest.importorskip("tensorboardX", reason="needs the extra `tensorboard`")
+
 
 def events(folder: Path) -> list:
     """Events of all files of a run, in order (TFRecord: length, its sum, the message, its sum)."""
