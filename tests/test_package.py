@@ -72,6 +72,7 @@ def test_the_wheel_holds_recipes_and_licences_and_nothing_else_than_the_package(
     assert {Path(name).name for name in names if "/licenses/" in name} == {"LICENSE", "NOTICE"}
     assert {name.split("/")[0].split("-")[0] for name in names} == {"kerasft"}
     assert any(name.endswith("entry_points.txt") for name in names)
+    assert "kerasft/report/page.css" in names
 
 
 @pytest.mark.parametrize("place", ["wheel", "checkout"])
