@@ -81,28 +81,35 @@ def compare(
     if evaluations and no_eval:
         raise click.UsageError("Give either --eval or --no-eval.")
     from kerasft.compare import comparison
+    from kerasft.compare.result import FILE
     from kerasft.console import RichReporter
 
     out = out or _fresh(Path(recipe).stem if recipe else "runs")
+    reporter = RichReporter(console(stderr=True))
     how: dict[str, Any] = {
         "checked": not no_gate,
         "price_per_hour": price_per_hour,
-        "reporter": RichReporter(console(stderr=True)),
+        "reporter": reporter,
     }
     if recipe is not None:
         plan = _plan(recipe, engines, seeds, overrides, evaluations, no_eval, out)
         result = comparison.compare_engines(plan, **how)
     else:
         result = comparison.compare_runs(runs, out, **how)
+    from kerasft.report.writing import write_comparison_report
+
+    with reporter.working("Writing the report"):
+        page = write_comparison_report(result, out)
     if as_json:
-        print_json({"out": str(out), **result.to_json()})
+        print_json({"out": str(out), "report": str(page), **result.to_json()})
         return
     from kerasft.cli.comparison_tables import tables
 
     shown = console()
     for each in tables(result):
         shown.print(each)
-    click.echo(out / "compare.json")
+    click.echo(out / FILE)
+    click.echo(page)
 
 
 def _plan(
