@@ -22,7 +22,7 @@ def tables(result: Comparison) -> Iterator[RenderableType]:
 
 def _parts(result: Comparison) -> Iterator[RenderableType]:
     yield printable(result.title)
-    for note in result.notes:
+    for note in (*result.notes, *result.differences):
         yield printable(f"- {note}")
     if result.gate:
         yield _gate(result)

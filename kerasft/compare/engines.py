@@ -135,7 +135,8 @@ def check(plan: Plan) -> list[str]:
             f"{given.lora.layout}"
         )
     if plan.evaluations:
-        notes.append(f"all adapters are scored by one stack: Keras on {EVAL_BACKEND}")
+        backends = sorted({asked.backend or EVAL_BACKEND for asked in plan.evaluations})
+        notes.append(f"all adapters are scored by one stack: Keras on {' and '.join(backends)}")
     return notes
 
 
