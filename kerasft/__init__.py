@@ -21,10 +21,12 @@ except PackageNotFoundError:  # a checkout on the path, not installed
 
 _PUBLIC = {
     "ask": "kerasft.asking",
+    "compare_runs": "kerasft.compare.comparison",
     "evaluate": "kerasft.evaluation",
     "export_run": "kerasft.export",
     "load": "kerasft.loading",
     "push_folder": "kerasft.export",
+    "report_run": "kerasft.report.writing",
     "resume": "kerasft.training",
     "train": "kerasft.training",
     "verify_run": "kerasft.export",

@@ -97,7 +97,7 @@ def test_it_runs_as_a_module():
         (["train"], "Give either --recipe, or --resume"),
         (
             ["train", "--resume", "x", "--auto-batch"],
-            "--resume takes folder and batch from the run",
+            "--resume takes folder, batch and engine from the run",
         ),
         (["generate", "x"], "Give either a prompt, or --file"),
         (["generate", "nowhere", "hello"], "nowhere is not a run"),
