@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     "--engines",
     default="keras-torch,keras-jax,hf,trl",
     show_default=True,
-    help="What trains it, the reference first.",
+    help="What trains it; may be run in parts into one --out.",
 )
 @click.option(
     "--seeds",

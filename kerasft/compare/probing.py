@@ -18,6 +18,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Protocol
+from zipfile import BadZipFile
 
 import numpy as np
 
@@ -172,7 +173,7 @@ class Probe:
                     for group in _GRADIENTS
                 }
                 return cls(**head, logits=stored["logits"], **groups)
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except (OSError, ValueError, KeyError, TypeError, BadZipFile) as error:
             raise RunError(f"{path} is no probe of this kerasft: {error}") from error
 
 

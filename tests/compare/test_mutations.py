@@ -21,12 +21,20 @@ import torch
 from safetensors.numpy import load_file, save_file
 
 from kerasft.compare.gate import Looked, gate
-from kerasft.compare.hf_side import Batch, HfSide
+from kerasft.compare.hf_side import Batch, HfSide, TrlSide
 from kerasft.compare.probing import Probe, measure
 from kerasft.console import SilentReporter
 from kerasft.hf.learner import HfLearner
 from kerasft.preparation import prepare
 from tests.small import TINY, WORDS, small_recipe, write_rows
+
+PACKED: dict[str, Any] = {
+    "lora__layout": "peft",
+    "lora__alpha": 8.0,
+    "train__packing": True,
+    "train__sequence_length": 128,
+    "train__gradient_accumulation": 2,
+}
 
 HASHED = {"token ids", "base weights", "starting A and B"}
 
@@ -93,14 +101,7 @@ def another_base(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def probed(source: Path) -> Callable[..., Probe]:
     def probed(kind: type[HfSide] = HfSide, dtype: str = "float32", **settings: Any) -> Probe:
-        packed = {
-            "lora__layout": "peft",
-            "lora__alpha": 8.0,
-            "train__packing": True,
-            "train__sequence_length": 128,
-            "train__gradient_accumulation": 2,
-        }
-        recipe = small_recipe(source, model__dtype=dtype, **packed | settings)
+        recipe = small_recipe(source, model__dtype=dtype, **PACKED | settings)
         prepared = prepare(recipe, SilentReporter())
         side = kind(HfLearner(prepared, SilentReporter(), fresh=True), prepared)
         return measure(side, key="", engine="hf", backend="torch", dtype=dtype)
@@ -177,3 +178,21 @@ def test_another_base_fails(
     found = failed(reference, probed(dtype=reference.dtype, model__preset=str(another_base)))
     assert found & HASHED == {"base weights"}
     assert {"initial logits", "first gradient of B"} <= found
+
+
+def test_trl_is_probed_through_its_own_loader_and_loss(source: Path, reference: Probe) -> None:
+    pytest.importorskip("trl")
+    from kerasft.hf.trl_learner import TrlLearner
+
+    found = {}
+    for strategy in ("sequential", "random"):
+        settings = PACKED | {"model__dtype": reference.dtype}
+        prepared = prepare(small_recipe(source, **settings), SilentReporter())
+        learner = TrlLearner(prepared, SilentReporter(), fresh=True)
+        learner.trainer.args.train_sampling_strategy = strategy
+        probe = measure(
+            TrlSide(learner, prepared), key="", engine="trl", backend="torch", dtype=reference.dtype
+        )
+        found[strategy] = failed(reference, probe)
+    assert found["sequential"] == set()
+    assert "token ids" in found["random"]
