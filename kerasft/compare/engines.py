@@ -56,6 +56,10 @@ EVAL_BACKEND = "torch"
 """All adapters are scored by one stack, so that scores differ by the training alone."""
 
 
+RUN_WORD = 2
+"""Where the run stands in `kerasft eval RUN …`."""
+
+
 @dataclass(frozen=True)
 class Plan:
     """What is trained and scored.
@@ -92,7 +96,7 @@ class Plan:
         for text in self.overrides:
             words += ["--set", text]
         for asked in self.evaluations:
-            words += ["--eval", shlex.join(shlex.split(asked.command())[3:])]
+            words += ["--eval", shlex.join(shlex.split(asked.command())[RUN_WORD + 1 :])]
         words += [] if self.evaluations else ["--no-eval"]
         return shlex.join([*words, "--out", str(self.out)])
 
@@ -213,7 +217,9 @@ def _score(
     folder = plan.folder(name, seed)
     asked = replace(asked, run_or_model=str(folder), backend=asked.backend or EVAL_BACKEND)
     words = shlex.split(asked.command())
-    if any(words == _command(file) for file in (folder / "eval").glob("*.json")):
+    # The folder may lie elsewhere now; its evaluations are its own.
+    options = words[RUN_WORD + 1 :]
+    if any(options == _options(file) for file in (folder / "eval").glob("*.json")):
         return None
     log = plan.log(f"eval-{folder.name}-{place}")
     with reporter.working(f"Scoring {name}, seed {seed}"):
@@ -221,9 +227,10 @@ def _score(
     return None if ended.status == "ok" else f"{ended.reason} (see {log})"
 
 
-def _command(file: Path) -> list[str]:
+def _options(file: Path) -> list[str]:
+    """What an evaluation was asked for, its run left out."""
     try:
-        return shlex.split(str(read_json(file).get("command", "")))
+        return shlex.split(str(read_json(file).get("command", "")))[RUN_WORD + 1 :]
     except RunError:
         return []
 

@@ -38,7 +38,7 @@ def probe(run: RunFolder) -> Probe:
             f"{run.path} was trained on rows with hash {trained_on}, and {prepared.dataset.source} "
             f"has {prepared.dataset.content_hash} now"
         )
-    with _exact(engine, backend):
+    with _exact(engine, backend, dtype):
         side = side_of(engine, backend, prepared)
         if side.fingerprint != record["base"]["fingerprint"]:
             raise RunError(
@@ -79,9 +79,9 @@ def _plainly(record: Mapping[str, Any]) -> dict[str, Any]:
 
 
 @contextlib.contextmanager
-def _exact(engine: str, backend: str) -> Iterator[None]:
+def _exact(engine: str, backend: str, dtype: str) -> Iterator[None]:
     """float32 products in float32: JAX would take TF32 on a GPU, torch would not."""
-    if engine != "keras" or backend != "jax":
+    if (engine, backend, dtype) != ("keras", "jax", "float32"):
         yield
         return
     backends.select(backend)
