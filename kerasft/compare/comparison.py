@@ -42,8 +42,12 @@ def compare_runs(
         reporter: told what happens.
 
     Raises:
-        KerasftError: a folder is no run, or there are no two contenders to compare.
+        KerasftError: a folder is no run or given twice, or there are no two contenders to
+            compare.
     """
+    places = [Path(path).resolve() for path in runs]
+    if len(set(places)) < len(places):
+        raise KerasftError("a run is given twice; each run takes part once")
     found = groups_of.grouped([Entrant.of(RunFolder.open(Path(path))) for path in runs])
     if len(found) < 2:
         raise KerasftError(

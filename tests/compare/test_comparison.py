@@ -134,3 +134,9 @@ def test_seeds_of_one_engine_alone_are_nothing_to_compare(tmp_path: Path) -> Non
     runs = [made_run(tmp_path / str(seed), seed=seed).path for seed in (0, 1)]
     with pytest.raises(KerasftError, match="differ by their seeds alone"):
         compare_runs(runs, tmp_path / "out")
+
+
+def test_a_run_is_not_compared_with_itself(tmp_path: Path) -> None:
+    run = made_run(tmp_path / "run").path
+    with pytest.raises(KerasftError, match="given twice"):
+        compare_runs([run, run / ".." / "run"], tmp_path / "out")
