@@ -123,6 +123,24 @@ def test_rematerialised_blocks_compute_the_operators_again(operators, compile_by
     assert 0 < inputs < everything / 4
 
 
+def test_ten_steps_in_tiles_are_ten_plain_steps(monkeypatch):
+    """Rematerialised in 2, 4 and 5 tiles, the last of which is smaller; with dropout."""
+    windows = windows_of(uneven_examples(24), 3, 1, packing=True, sequence_length=64)
+    windows = [windows[step % len(windows)] for step in range(10)]
+    assert (windows[0]["token_ids"].size % 2, windows[0]["token_ids"].size % 5) == (0, 2)
+
+    def losses(tiles: int) -> list[float]:
+        monkeypatch.setattr(torch_decoder, "_TILES", tiles)
+        tuner = tuner_on(small_model("gemma"), "gemma", remat=tiles > 1, dropout=0.2)
+        tuner.prepare(TrainSettings(learning_rate=1e-2), total_steps=len(windows))
+        return [line["loss"] for line in fit(tuner, windows)]
+
+    plain = losses(1)
+    assert plain[0] - plain[-1] > 0.1
+    for tiles in (2, 4, 5):
+        np.testing.assert_allclose(losses(tiles), plain, rtol=1e-5, err_msg=f"{tiles} tiles")
+
+
 def test_the_adapter_can_be_put_aside_after_compilation(compile_by):
     tuner = tuner_on(small_model("llama3"), "llama3", compiled=True)
     plain = tuner_on(small_model("llama3"), "llama3", moved=False)
