@@ -52,7 +52,7 @@ def softmax_gradient_(
     values = _capped(logits.float(), soft_cap)
     words = torch.arange(logits.shape[1], device=logits.device)
     hit = words[None, :] == targets[:, None]
-    slope = ((values - sums[:, None]).exp_() - hit.float()).mul_(weights[:, None])
+    slope = (values - sums[:, None]).exp_().sub_(hit.float()).mul_(weights[:, None])
     if soft_cap:
         slope = slope.mul_(1 - (values / soft_cap).square_())
     logits.copy_(slope)
