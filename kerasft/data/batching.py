@@ -24,6 +24,10 @@ LENGTHS_AT_MOST = 8
 POSITIONS_STEP = 64
 """Numbers of gathered positions are multiples of this."""
 
+STARTS_STEP = 64
+"""Numbers of segments' starts are multiples of this: other rows, or another seed, then mostly
+find the step of an earlier run compiled."""
+
 
 @dataclass(frozen=True, eq=False)
 class Window:
@@ -85,12 +89,17 @@ def padded_length(length: int, sequence_length: int) -> int:
     At most `LENGTHS_AT_MOST` different values for a `sequence_length`.
     """
     step = LENGTH_STEP * -(-sequence_length // (LENGTH_STEP * LENGTHS_AT_MOST))
-    return -(-length // step) * step
+    return _multiple(length, step)
 
 
 def padded_positions(count: int) -> int:
     """The least multiple of `POSITIONS_STEP` that is not below `count`, and not 0."""
-    return max(1, -(-count // POSITIONS_STEP)) * POSITIONS_STEP
+    return _multiple(max(count, 1), POSITIONS_STEP)
+
+
+def _multiple(count: int, step: int) -> int:
+    """The least multiple of `step` that is not below `count`."""
+    return -(-count // step) * step
 
 
 def dropout_seeds(seed: int, epoch: int, index: int, accumulation: int) -> np.ndarray:
@@ -198,7 +207,7 @@ class WindowSource:
         self._settings = settings
         lengths = [len(example.token_ids) for example in examples]
         if settings.packing:
-            capacity = -(-settings.sequence_length // LENGTH_STEP) * LENGTH_STEP
+            capacity = _multiple(settings.sequence_length, LENGTH_STEP)
             self._rows = pack(lengths, capacity, settings.seed)
         else:
             self._rows = [[index] for index in range(len(examples))]
@@ -299,7 +308,7 @@ class WindowSource:
 
     def _padded_length(self, rows: Sequence[int]) -> int:
         if self._settings.packing:
-            return -(-self._fullest // LENGTH_STEP) * LENGTH_STEP
+            return _multiple(self._fullest, LENGTH_STEP)
         return padded_length(max(self._tokens[row] for row in rows), self._settings.sequence_length)
 
     def _rooms_by_length(self) -> dict[int, Room]:
@@ -317,6 +326,8 @@ class WindowSource:
                     segments[length] = max(segments[length], wanted)
         # The padding of each row is a segment too, and the end comes last.
         return {
-            length: Room(padded_positions(count), segments[length] + size + 1)
+            length: Room(
+                padded_positions(count), _multiple(segments[length] + size + 1, STARTS_STEP)
+            )
             for length, count in supervised.items()
         }

@@ -253,6 +253,14 @@ def test_packed_windows_have_one_shape_with_little_room_to_spare() -> None:
     assert source.padding_share < 0.03
 
 
+def test_seeds_that_pack_in_other_ways_share_their_shape() -> None:
+    """What is compiled for one seed of a comparison serves the others."""
+    rows = examples(300)
+    sources = [WindowSource(rows, settings(packing=True, seed=seed)) for seed in range(6)]
+    assert len({str(source.plan(0)) for source in sources}) == len(sources)
+    assert {source.window(0, 0).sequence_starts.shape for source in sources} == {(2, 64)}
+
+
 @pytest.mark.parametrize(
     ("sequence_length", "longest", "expected"),
     [(8192, 30, 384), (200, 200, 256), (64, 64, 64), (8, 8, 64), (300, 40, 320)],
