@@ -1,5 +1,6 @@
-"""Means and spreads over the seeds of a contender, and what its hours cost."""
+"""Means and spreads over the seeds of a contender, who is ahead when, and what hours cost."""
 
+import math
 import statistics
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -44,6 +45,44 @@ def score_spread(contender: Contender, evaluation: str, metric: str) -> Spread |
         for score in run.scores
         if (score.evaluation, score.metric) == (evaluation, metric)
     )
+
+
+@dataclass(frozen=True)
+class Pace:
+    """Training time by optimizer steps, fixed + n · step, through what was measured.
+
+    Attributes:
+        fixed: seconds that are not explained by the steps' median: compiling, above all.
+        step: seconds of a step.
+    """
+
+    fixed: float
+    step: float
+
+
+def pace(contender: Contender) -> Pace | None:
+    """From the training time, steps and median step of each run, means over the seeds."""
+    found = [
+        (run.training_seconds - run.steps * run.step_seconds, run.step_seconds)
+        for run in contender.runs
+        if run.training_seconds is not None and run.step_seconds is not None and run.steps
+    ]
+    if not found:
+        return None
+    fixed, step = (statistics.fmean(values) for values in zip(*found, strict=True))
+    return Pace(fixed, step)
+
+
+def ahead_from(own: Pace, other: Pace) -> int | None:
+    """The first step from which on `own` has taken less time in all, for good.
+
+    1 where that is so from the start; None where it never is.
+    """
+    if own.step == other.step:
+        return 1 if own.fixed < other.fixed else None
+    if own.step > other.step:
+        return None
+    return max(1, math.floor((own.fixed - other.fixed) / (other.step - own.step)) + 1)
 
 
 def cost(seconds: float | None, price_per_hour: float | None) -> float | None:

@@ -125,6 +125,12 @@ def _answered(task: str, line: Mapping[str, Any]) -> Answered:
     )
 
 
+def in_words(why: str) -> str:
+    """A status and a message, `wrong_rows: 1 row instead of 2`, with the status in words."""
+    status, colon, message = why.partition(": ")
+    return f"{WHY.get(status, status)}{colon}{message}"
+
+
 def _why(judged: Mapping[str, Any]) -> str:
     if "status" in judged:
         status = judged["status"]

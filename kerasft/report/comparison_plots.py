@@ -9,7 +9,7 @@ from kerasft.plots import running_mean
 from kerasft.report.document import Plot
 from kerasft.report.palette import series
 from kerasft.report.plots import Interval, axes_of, bars, dots, steps_axis, thinned
-from kerasft.report.scores import readable
+from kerasft.report.scores import LIKE_ANOTHER, readable
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -97,7 +97,8 @@ def speed_plots(contenders: Sequence[Contender]) -> list[Plot]:
 def score_plots(comparison: Comparison, contenders: Sequence[Contender]) -> list[Plot]:
     """Shares of rows with their 95 % intervals, a row a contender and a dot a seed."""
     found = []
-    for evaluation, metric in score_names(comparison, "rate")[:MOST_SCORE_PLOTS]:
+    names = [name for name in score_names(comparison, "rate") if name[1] not in LIKE_ANOTHER]
+    for evaluation, metric in names[:MOST_SCORE_PLOTS]:
         base = [
             score
             for score in comparison.base_scores

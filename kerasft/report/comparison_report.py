@@ -3,8 +3,8 @@
 from collections.abc import Iterator, Sequence
 
 from kerasft.compare.result import Comparison, Contender
-from kerasft.compare.statistics import facts_spread, score_spread
-from kerasft.report.answers import cut
+from kerasft.compare.statistics import ahead_from, facts_spread, pace, score_spread
+from kerasft.report.answers import cut, in_words
 from kerasft.report.comparison_plots import (
     difference_plot,
     loss_plots,
@@ -13,6 +13,7 @@ from kerasft.report.comparison_plots import (
     speed_plots,
 )
 from kerasft.report.comparison_tables import (
+    first_measures,
     gate_details,
     gate_table,
     numbers_table,
@@ -35,16 +36,19 @@ from kerasft.report.document import (
 )
 from kerasft.report.public import public_command, public_sentence
 from kerasft.report.scores import p_value, readable
-from kerasft.report.words import count, gibibytes
+from kerasft.report.words import count, duration, gibibytes
+
+OPEN_EXAMPLES = 10
+"""Questions on which contenders differ that are not folded."""
 
 
 def comparison_document(comparison: Comparison) -> Document:
     """The report of a comparison: the gate first, and no ranking where it did not pass."""
-    # Those that may be held against each other first.
-    contenders = sorted(comparison.contenders, key=lambda each: not each.ranked)
+    contenders = in_order(comparison)
     numbers: list[Block] = [numbers_table(comparison, contenders)]
     ratios = ratio_table(comparison, contenders)
     numbers += [ratios] if ratios else []
+    numbers.append(Paragraph(_measured(contenders)))
     speeds = speed_plots(contenders)
     numbers += [Plots(speeds)] if speeds else []
     parted = difference_plot(comparison, contenders)
@@ -75,6 +79,11 @@ def comparison_document(comparison: Comparison) -> Document:
     )
 
 
+def in_order(comparison: Comparison) -> list[Contender]:
+    """Those that may be held against each other first."""
+    return sorted(comparison.contenders, key=lambda each: not each.ranked)
+
+
 def verdict(comparison: Comparison, contenders: Sequence[Contender]) -> str:
     """What came out, in plain words; without a ranking where there must be none."""
     names = ", ".join(contender.name for contender in contenders)
@@ -100,9 +109,51 @@ def _speeds(contenders: Sequence[Contender]) -> str:
         for seconds, name in others
     )
     text = f" A training step takes {1000 * fast:.4g} ms with {first}, {beside}."
+    text += _in_all(ranked)
     memory = [(each.name, facts_spread(each, "peak_memory_bytes")) for each in ranked]
     shown = ", ".join(f"{gibibytes(each.mean)} ({name})" for name, each in memory if each)
     return f"{text} Peak memory: {shown}." if shown else text
+
+
+def _in_all(ranked: Sequence[Contender]) -> str:
+    """Whole training times, and when the least time a step makes up for a later first one."""
+    found = [(each, facts_spread(each, "training_seconds"), pace(each)) for each in ranked]
+    timed = [(spread.mean, each.name, own) for each, spread, own in found if spread and own]
+    if len(timed) < 2:
+        return ""
+    timed.sort(key=lambda each: each[0])
+    steps = {run.steps for each in ranked for run in each.runs}
+    what = f"All {count(steps.pop(), 'step')}" if len(steps) == 1 else "All steps"
+    shown = ", ".join(f"{duration(seconds)} with {name}" for seconds, name, _ in timed)
+    text = f" {what} took {shown}, the first one included."
+    least, name, own = min(timed, key=lambda each: each[2].step)
+    turns = [ahead_from(own, other) for seconds, _, other in timed if seconds < least]
+    last = max((step for step in turns if step is not None), default=None)
+    if last is None:
+        return text
+    return f"{text} At these rates {name} would be ahead of all in runs of {last:,} steps and more."
+
+
+def _measured(contenders: Sequence[Contender]) -> str:
+    """What the numbers hold and what they leave out."""
+    text = (
+        "Times of a step and rates are medians over the steps after the first. The first step is "
+        "timed from the start of training, with all that is compiled in it; compiled programs are "
+        "kept on the disk, so that a later run on the same machine, such as another seed, finds "
+        "some of them. Training time is that of all steps; loading, validation and saving are "
+        "left out. Who is ahead at another number of steps is computed: training time, and the "
+        "median step for each step more or fewer."
+    )
+    kinds = {each.device.partition(" ")[0] for each in contenders if each.device}
+    if kinds - {"cpu"}:
+        text += (
+            " Peak memory of a GPU is the most that the framework's own allocator had handed out "
+            "(torch: max_memory_allocated, JAX: peak_bytes_in_use); what it holds in reserve, and "
+            "the driver's share, come on top."
+        )
+    if "cpu" in kinds:
+        text += " Peak memory on a CPU is that of the whole process, loading included."
+    return text
 
 
 def _quality(comparison: Comparison, contenders: Sequence[Contender]) -> str:
@@ -127,8 +178,8 @@ def _quality(comparison: Comparison, contenders: Sequence[Contender]) -> str:
     if told:
         least = min(told, key=lambda test: test.p_value)
         text += (
-            f" Smallest p of the paired tests (McNemar): {p_value(least.p_value)}, "
-            f"{least.a} and {least.b}."
+            f" Smallest p of {count(len(told), 'paired test')} (McNemar, not corrected for their "
+            f"number): {p_value(least.p_value)}, {least.a} and {least.b}."
         )
     return text
 
@@ -171,8 +222,10 @@ def _scores(comparison: Comparison, contenders: Sequence[Contender]) -> Section:
     blocks += [Plots(plots)] if plots else []
     blocks.append(table)
     if comparison.tests:
-        blocks.append(tests_table(comparison.tests))
-        if any(test.seed is None for test in comparison.tests):
+        first, others = first_measures(comparison.tests)
+        caption = "McNemar's exact test: answers that one alone has right"
+        blocks.append(tests_table(first, caption))
+        if any(test.seeds > 1 for test in comparison.tests):
             blocks.append(
                 Paragraph(
                     "Pooled tests pair each question within its seed. The answers of several "
@@ -180,6 +233,9 @@ def _scores(comparison: Comparison, contenders: Sequence[Contender]) -> Section:
                     "than as many different questions would."
                 )
             )
+        if others:
+            table = tests_table(others, f"{caption}, the other measures")
+            blocks.append(Section("Tests of the other measures", [table], folded=True))
     return Section("Scores", blocks)
 
 
@@ -188,13 +244,13 @@ def _examples(comparison: Comparison) -> Iterator[Section]:
         return
     words = {True: "right", False: "wrong", None: "not judged"}
     tones = {True: "good", False: "bad", None: "plain"}
-    total = count(comparison.differing_total, "question")
-    more = (
-        f" {len(comparison.examples):,} of them are shown."
-        if comparison.differing_total > len(comparison.examples)
-        else ""
-    )
-    blocks: list[Block] = [Paragraph(f"{total} that some have right and others wrong.{more}")]
+    judged = any(each.metric != "answer" for each in comparison.examples)
+    said = "some have right and others wrong" if judged else "were not answered alike"
+    seeds = ", ".join(map(str, sorted({each.seed for each in comparison.examples})))
+    text = f"{count(comparison.differing_total, 'question')} that {said}, with seed {seeds}"
+    if comparison.differing_total > len(comparison.examples):
+        text += f"; {len(comparison.examples):,} of them stand here"
+    shown = []
     for each in comparison.examples:
         texts = [Text("known answer", cut(each.gold))]
         texts += [
@@ -202,12 +258,18 @@ def _examples(comparison: Comparison) -> Iterator[Section]:
                 name,
                 cut(answer.text),
                 tones[answer.right],
-                ": ".join(part for part in (words[answer.right], cut(answer.why, 200)) if part),
+                ": ".join(
+                    part for part in (words[answer.right], cut(in_words(answer.why), 200)) if part
+                ),
             )
             for name, answer in each.answers.items()
         ]
         where = f"{each.evaluation}, seed {each.seed}: {each.question}"
-        blocks.append(Example(cut(where), texts, cut(each.context)))
+        shown.append(Example(cut(where), texts, cut(each.context)))
+    blocks: list[Block] = [Paragraph(f"{text}."), *shown[:OPEN_EXAMPLES]]
+    if len(shown) > OPEN_EXAMPLES:
+        more = count(len(shown) - OPEN_EXAMPLES, "more question")
+        blocks.append(Section(more, shown[OPEN_EXAMPLES:], folded=True))
     yield Section("Where they differ", blocks)
 
 

@@ -5,7 +5,16 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from kerasft.compare.result import CHECKS, Check, Comparison, Contender, PairedTest, RunFacts
-from kerasft.compare.statistics import Spread, cost, facts_spread, score_spread, spread
+from kerasft.compare.statistics import (
+    Pace,
+    Spread,
+    ahead_from,
+    cost,
+    facts_spread,
+    pace,
+    score_spread,
+    spread,
+)
 from kerasft.report.comparison_plots import score_names, shown_name
 from kerasft.report.document import Cell, Table
 from kerasft.report.scores import p_value, readable
@@ -41,15 +50,17 @@ class Measure:
         return f"{text} {self.unit}".rstrip()
 
 
+TRAINING_TIME = "training time, loading left out"
+
 MEASURES = (
     Measure("time of a step, median", "step_seconds", 1000, "ms", None, "low"),
     Measure("tokens/s", "tokens_per_second", better="high"),
     Measure("supervised tokens/s", "supervised_tokens_per_second", better="high"),
     Measure("time to the first step's end", "first_step_seconds", 1, "s", None, "low"),
-    Measure("training time", "training_seconds", 1, "s", None, "low"),
+    Measure(TRAINING_TIME, "training_seconds", 1, "s", None, "low"),
     Measure("peak memory", "peak_memory_bytes", 2**-30, "GiB", 2, "low"),
     Measure("adapter on disk", "adapter_bytes", 1e-6, "MB", 2, "low"),
-    Measure("run folder on disk", "run_bytes", 1e-6, "MB", 2),
+    Measure("run folder, with checkpoints", "run_bytes", 1e-6, "MB", 2),
     Measure("optimizer steps", "steps"),
     Measure("tokens trained on", "tokens"),
 )
@@ -84,6 +95,8 @@ def numbers_table(comparison: Comparison, contenders: Sequence[Contender]) -> Ta
         if any(spreads):
             best = _best(contenders, spreads, measure.better)
             rows.append([measure.label, *_shown(measure, spreads, best)])
+        if measure.label == TRAINING_TIME:
+            rows += _standings(comparison, contenders)
     rows += _costs(comparison, contenders)
     rows.append(
         [
@@ -142,23 +155,41 @@ def score_table(comparison: Comparison, contenders: Sequence[Contender]) -> Tabl
     return Table(f"Scores: {how}", columns, rows)
 
 
-def tests_table(tests: Sequence[PairedTest]) -> Table:
-    """McNemar's tests; the pooled ones first."""
-    ordered = sorted(tests, key=lambda test: test.seed is not None)
+def tests_table(tests: Sequence[PairedTest], caption: str) -> Table:
+    """McNemar's tests; the pooled ones first, and which seeds where there are several."""
+    several = any(test.seeds > 1 for test in tests)
     rows = [
         [
             f"{test.a} and {test.b}",
             f"{test.evaluation}: {readable(test.metric)}",
-            str(test.seed) if test.seed is not None else f"all {test.seeds}",
+            *([str(test.seed) if test.seed is not None else f"all {test.seeds}"] * several),
             f"{test.only_a:,}",
             f"{test.only_b:,}",
             f"{test.total:,}",
             p_value(test.p_value),
         ]
-        for test in ordered
+        for test in sorted(tests, key=lambda test: test.seed is not None)
     ]
-    columns = ["", "measure", "seed", "only the first ", "only the second ", "pairs ", "p "]
-    return Table("McNemar's exact test: answers that one alone has right", columns, rows)
+    columns = [
+        "",
+        "measure",
+        *(["seed"] * several),
+        "only the first ",
+        "only the second ",
+        "pairs ",
+    ]
+    return Table(caption, [*columns, "p "], rows)
+
+
+def first_measures(tests: Sequence[PairedTest]) -> tuple[list[PairedTest], list[PairedTest]]:
+    """The tests of each evaluation's first measure, and those of the others."""
+    first: dict[str, str] = {}
+    for test in tests:
+        first.setdefault(test.evaluation, test.metric)
+    return (
+        [test for test in tests if first[test.evaluation] == test.metric],
+        [test for test in tests if first[test.evaluation] != test.metric],
+    )
 
 
 def runs_table(contenders: Sequence[Contender]) -> Table:
@@ -226,6 +257,28 @@ def _shown(
     for each in spreads:
         text = measure.show(each.mean, each.deviation) if each else "–"
         yield Cell(text, strong=each is not None and best is not None and each.mean == best)
+
+
+def _standings(comparison: Comparison, contenders: Sequence[Contender]) -> list[list[str | Cell]]:
+    """From or up to which step each ranked contender is ahead of the reference, in all."""
+    reference = next((each for each in contenders if each.name == comparison.reference), None)
+    own = pace(reference) if reference is not None and reference.ranked else None
+    if own is None:
+        return []
+    cells = []
+    for each in contenders:
+        theirs = pace(each) if each.ranked and each is not reference else None
+        cells.append(_standing(theirs, own) if theirs else "–")
+    return [[f"in all, against {comparison.reference}", *cells]]
+
+
+def _standing(theirs: Pace, own: Pace) -> str:
+    gained, lost = ahead_from(theirs, own), ahead_from(own, theirs)
+    if gained is not None:
+        return "always ahead" if gained == 1 else f"ahead from step {gained:,}"
+    if lost is not None:
+        return "always behind" if lost == 1 else f"ahead up to step {lost - 1:,}"
+    return "level"
 
 
 def _costs(comparison: Comparison, contenders: Sequence[Contender]) -> list[list[str | Cell]]:

@@ -8,7 +8,7 @@ from kerasft.report.document import Plot
 from kerasft.report.palette import series
 from kerasft.report.plots import axes_of, dots, line, steps_axis, thinned
 from kerasft.report.run_contents import Evaluation, RunContents
-from kerasft.report.scores import interval, readable, shares
+from kerasft.report.scores import LIKE_ANOTHER, interval, readable, shares
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -28,13 +28,9 @@ def training_plots(run: RunContents) -> list[Plot]:
     return found
 
 
-_LIKE_ANOTHER = ("execution_accuracy_spider", "execution_accuracy_bird", "raw_exact_match")
-"""Measures that say nearly the same as another one; the tables have them."""
-
-
 def score_plot(evaluation: Evaluation) -> Plot | None:
     """Shares of rows of tuned and base with their intervals; None where there are none."""
-    names = [name for name in shares(evaluation.result) if name not in _LIKE_ANOTHER]
+    names = [name for name in shares(evaluation.result) if name not in LIKE_ANOTHER]
     sides = [side for side in ("tuned", "base") if side in evaluation.result]
     if not names:
         return None

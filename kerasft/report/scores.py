@@ -19,6 +19,9 @@ _WORDS = {
     "rouge_l": "ROUGE-L",
 }
 
+LIKE_ANOTHER = ("execution_accuracy_spider", "execution_accuracy_bird", "raw_exact_match")
+"""Measures that say nearly the same as another one: tables have them, and plots do without."""
+
 
 def readable(metric: str) -> str:
     """A measure's name for people."""

@@ -227,7 +227,7 @@ def made_comparison(seeds: int = 3, **changes: Any) -> Comparison:
                 gold="SELECT a FROM t",
                 answers={
                     "keras-torch": Answer("SELECT a FROM t", True, ""),
-                    "hf": Answer(MISCHIEF, False, "wrong rows"),
+                    "hf": Answer(MISCHIEF, False, "wrong_rows: 1 row instead of 2"),
                 },
             )
         ],

@@ -39,7 +39,9 @@ def test_a_ranked_comparison(tmp_path):
         "0.0% (0.0% to 0.4%)",
         "keras-torch and hf",
         "0.590",
-        "61 questions that some have right and others wrong. 1 of them are shown.",
+        "61 questions that some have right and others wrong, with seed 0; 1 of them stand here.",
+        "wrong: runs, but gives other rows: 1 row instead of 2",
+        "torch: max_memory_allocated, JAX: peak_bytes_in_use",
         MISCHIEF,
         "kerasft compare --recipe spider.toml",
     ):
@@ -59,6 +61,45 @@ def test_a_ranked_comparison(tmp_path):
     }
     markdown = (tmp_path / "report.md").read_text("utf-8")
     assert {f"{name}.png" for name in plots} == set(re.findall(r"\(plots/([^)]+)\)", markdown))
+
+
+def test_who_is_quick_a_step_and_late_in_all_is_told_so():
+    """250 steps: 20 s at 21 ms a step, against 6.25 s at 25 ms: 14.75 s to make up for."""
+    late = made_contender("keras-jax", 0.021, 5.1, seeds=1)
+    late = dataclasses.replace(late, runs=[dataclasses.replace(late.runs[0], training_seconds=20)])
+    contenders = [
+        made_contender("keras-torch", 0.025, 4.7, 1), late, made_contender("hf", 0.061, 19.4, 1)
+    ]  # fmt: skip
+    comparison = made_comparison(seeds=1, contenders=contenders)
+    shown, _ = page_of(comparison)
+    assert (
+        "All 250 steps took 6.25 s with keras-torch, 15.2 s with hf, 20 s with keras-jax, the "
+        "first one included. At these rates keras-jax would be ahead of all in runs of 3,688 steps and "
+        "more." in shown
+    )
+    markdown = to_markdown(comparison_document(comparison), str)
+    row = "| in all, against keras-torch | – | ahead from step 3,688 | always behind |"
+    assert row in markdown
+    assert "in runs of" not in page_of(made_comparison())[0]
+
+
+def test_pooled_tests_and_seeds_are_told_where_there_are_several():
+    assert "Pooled tests" in page_of(made_comparison())[0]
+    alone = [dataclasses.replace(each, seeds=1) for each in made_comparison().tests]
+    other = dataclasses.replace(alone[0], metric="valid_sql", only_a=77)
+    shown, page = page_of(made_comparison(seeds=1, tests=[*alone, other]))
+    assert "Pooled tests" not in shown and "all 1" not in shown
+    assert "Smallest p of 2 paired tests" in shown
+    folded = page[page.index("Tests of the other measures") :]
+    assert page.count('<td class="number">77</td>') == 1
+    assert folded.index(">77<") < folded.index("</details>")
+
+
+def test_answers_that_are_neither_right_nor_wrong_are_not_called_so():
+    example = dataclasses.replace(made_comparison().examples[0], metric="answer")
+    shown, page = page_of(made_comparison(examples=[example] * 12, differing_total=12))
+    assert "12 questions that were not answered alike, with seed 0." in shown
+    assert page.index("2 more questions") > page.index("Where they differ")
 
 
 def failed(comparison):
