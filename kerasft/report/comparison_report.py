@@ -54,7 +54,7 @@ def comparison_document(comparison: Comparison) -> Document:
     parted = difference_plot(comparison, contenders)
     losses = [*loss_plots(contenders), *([parted] if parted else [])]
     blocks: list[Block] = [
-        _banner(comparison),
+        banner(comparison),
         *([Notice("plain", "How it was done", comparison.notes)] if comparison.notes else []),
         _gate(comparison),
         Section("Speed, memory and size", numbers),
@@ -184,7 +184,8 @@ def _quality(comparison: Comparison, contenders: Sequence[Contender]) -> str:
     return text
 
 
-def _banner(comparison: Comparison) -> Notice:
+def banner(comparison: Comparison) -> Notice:
+    """How the gate ended and what that means for the numbers, with the reasons."""
     why = [public_sentence(line) for line in comparison.why_not]
     if not comparison.gate:
         return Notice("warning", "The parity gate was not run, so nothing is ranked.", why)

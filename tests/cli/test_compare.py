@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import dataclasses
+import io
 import json
+import re
 import shutil
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
+from rich.console import Console
 from safetensors.numpy import load_file, save_file
 
+from kerasft.cli.comparison_tables import tables
 from kerasft.cli.main import cli
-from kerasft.compare.result import CHECKS, Comparison
+from kerasft.compare.result import CHECKS, Check, Comparison
 from kerasft.recipe import to_toml
+from tests.report.made import made_comparison
 from tests.small import TINY, say_rows, small_recipe, write_rows
 
 
@@ -31,6 +37,37 @@ from tests.small import TINY, say_rows, small_recipe, write_rows
 def test_wrong_usage_is_refused_before_anything_is_trained(words: list[str], said: str) -> None:
     result = CliRunner().invoke(cli, ["compare", *words])
     assert result.exit_code == 2 and said in result.output
+
+
+def printed(result: Comparison) -> str:
+    shown = Console(width=200, file=io.StringIO())
+    for each in tables(result):
+        shown.print(each)
+    return shown.file.getvalue()
+
+
+def test_the_terminal_has_the_numbers_of_the_report() -> None:
+    shown = printed(made_comparison())
+    for part in ("- on cuda NVIDIA H100", "The parity gate passed", "25.25 ± 0.25 ms", "4.70 GiB"):
+        assert part in shown, part
+    assert "trl (not ranked)" in shown and "61 questions on which they differ" in shown
+    assert re.search(r"keras-torch and hf +dev: execution accuracy +all 3 +30 +25 +3,102", shown)
+    assert re.search(r"in all, against keras-torch +– +always ahead +always behind +–", shown)
+
+
+def test_the_terminal_tells_why_nothing_is_ranked() -> None:
+    check = Check("hf", "initial loss", 0.3, 1e-4, False, [0], "2.5 and 3.3")
+    unranked = [dataclasses.replace(each, ranked=False) for each in made_comparison().contenders]
+    why = ["hf: it did not pass the parity gate: initial loss"]
+    result = made_comparison(gate=[check], contenders=unranked, ranked=False, why_not=why)
+    shown = printed(result)
+    for part in (
+        "failed for hf: nothing here is ranked",
+        f"- {why[0]}",
+        "hf, initial loss: 2.5 and",
+    ):
+        assert part in shown, part
+    assert "times as long" not in shown and "best" not in shown and "always" not in shown
 
 
 def two_blocks(folder: Path) -> Path:

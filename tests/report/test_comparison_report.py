@@ -74,8 +74,8 @@ def test_who_is_quick_a_step_and_late_in_all_is_told_so():
     shown, _ = page_of(comparison)
     assert (
         "All 250 steps took 6.25 s with keras-torch, 15.2 s with hf, 20 s with keras-jax, the "
-        "first one included. At these rates keras-jax would be ahead of all in runs of 3,688 steps and "
-        "more." in shown
+        "first one included. At these rates keras-jax would be ahead of all in runs of 3,688 "
+        "steps and more." in shown
     )
     markdown = to_markdown(comparison_document(comparison), str)
     row = "| in all, against keras-torch | – | ahead from step 3,688 | always behind |"
