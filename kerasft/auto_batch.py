@@ -76,5 +76,6 @@ def _release() -> None:
     torch, jax = sys.modules.get("torch"), sys.modules.get("jax")
     if torch is not None and torch.cuda.is_available():
         torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats()  # that of the attempt that did not fit
     if jax is not None:
         jax.clear_caches()

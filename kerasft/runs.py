@@ -36,6 +36,7 @@ RECORD = {
     "stopped_by": "What stopped it: signal or time budget; empty where nothing did.",
     "started": "When it was created, UTC.",
     "finished": "When it ended, UTC.",
+    "attempts": "How often it was begun or gone on with.",
     "engine": "What trained it: keras, hf or trl.",
     "backend": "torch or jax.",
     "versions": "Versions of Python and of the packages that take part.",

@@ -264,7 +264,8 @@ def _run(
     began: float,
     requests: StopRequests,
 ) -> TrainResult:
-    run.update_run(status="running", engine=engine, backend=backend)
+    attempts = run.record().get("attempts", 0) + 1
+    run.update_run(status="running", engine=engine, backend=backend, attempts=attempts)
     with requests.nothing_to_lose():
         if prepared.recipe.train.deterministic:
             make_deterministic(backend)

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 import kerasft
+from kerasft import auto_batch
 from kerasft.console import SilentReporter
 from kerasft.engine import checkpoint
 from kerasft.engine.finetuner import FineTuner
@@ -95,6 +96,7 @@ def test_the_run_is_the_one_that_the_smaller_batch_gives(recipe, tmp_path, backe
     ]
     assert found.run.recipe() == expected.run.recipe() == smaller
     assert found.status == "finished" and found.record["why"] == ""
+    assert (found.record["attempts"], expected.record["attempts"]) == (2, 1)
     for name, value in weights(expected.run).items():
         np.testing.assert_array_equal(weights(found.run)[name], value)
     kept = [
@@ -119,6 +121,18 @@ def test_without_it_the_run_fails_with_a_sentence_and_two_settings(
     assert ("train.remat=block" in said) == (backend == "torch")  # XLA on a CPU saves nothing
     record = RunFolder.open(tmp_path / "run").record()
     assert record["status"] == "failed" and record["why"] == said
+
+
+@pytest.mark.once
+def test_the_peak_of_an_attempt_that_did_not_fit_is_forgotten(monkeypatch):
+    import torch
+
+    done = []
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    for name in ("empty_cache", "reset_peak_memory_stats"):
+        monkeypatch.setattr(torch.cuda, name, lambda name=name: done.append(name))
+    auto_batch._release()
+    assert "reset_peak_memory_stats" in done
 
 
 @pytest.mark.once

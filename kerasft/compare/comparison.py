@@ -146,7 +146,11 @@ def _compare(
         commands=tuple(commands),
         recipe_toml=to_toml(first.run.recipe()),
         differences=tuple(_differences(reference, others)),
-        notes=(*notes, *scored.notes),
+        notes=(
+            *notes,
+            *scored.notes,
+            *(line for group in found for line in groups_of.interrupted(group)),
+        ),
         ranked=bool(ranked),
         why_not=tuple(
             f"{name}: {reason}" for name, reasons in why_not.items() for reason in reasons

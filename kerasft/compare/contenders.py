@@ -190,6 +190,16 @@ def unfinished(group: Group) -> list[str]:
     return found
 
 
+def interrupted(group: Group) -> list[str]:
+    """Runs whose numbers are of more than one process."""
+    return [
+        f"{group.name}, seed {seed}, was begun {attempts} times: its time to the first step and "
+        "its peak memory are those of the last time, and its training time has all compiling"
+        for seed, entrant in group.entrants.items()
+        if (attempts := entrant.record.get("attempts") or 1) > 1
+    ]
+
+
 def seed_differences(reference: Group, group: Group) -> list[str]:
     """Whether a contender has other seeds than the reference."""
     ours, theirs = ({*each.entrants, *each.missing} for each in (reference, group))

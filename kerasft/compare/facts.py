@@ -3,6 +3,7 @@
 import math
 import statistics
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import Any
 
 from kerasft.caches import folder_bytes
@@ -40,6 +41,7 @@ def facts_of(run: RunFolder, scores: Sequence[Score] = ()) -> RunFacts:
         steps=record.get("steps"),
         tokens=record.get("tokens"),
         supervised_tokens=record.get("supervised_tokens"),
+        whole_seconds=_whole_seconds(record),
         losses=thinned(
             [(line["step"], line["loss"]) for line in lines if line["loss"] is not None]
         ),
@@ -77,6 +79,13 @@ def thinned(
     if points and kept[-1] != points[-1]:
         kept.append(points[-1])
     return tuple((int(step), float(loss)) for step, loss in kept)
+
+
+def _whole_seconds(record: Mapping[str, Any]) -> float | None:
+    if record.get("status") != "finished" or record.get("attempts") != 1:
+        return None
+    began, ended = (datetime.fromisoformat(record[name]) for name in ("started", "finished"))
+    return (ended - began).total_seconds()
 
 
 def _validation_losses(record: Mapping[str, Any]) -> tuple[tuple[int, float], ...]:

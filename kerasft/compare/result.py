@@ -67,6 +67,8 @@ class RunFacts:
         tokens_per_second, supervised_tokens_per_second: medians over the steps after the
             first; tokens that the loss covers for the second.
         training_seconds: loading and validation left out.
+        whole_seconds: from the rows' being ready to the last file; None where the run was
+            interrupted, or where its record does not tell.
         peak_memory_bytes: of the device, or of the process on a CPU.
         adapter_bytes, run_bytes: of the files.
         steps, tokens, supervised_tokens: done.
@@ -92,6 +94,7 @@ class RunFacts:
     steps: int | None
     tokens: int | None
     supervised_tokens: int | None
+    whole_seconds: float | None = None
     losses: Sequence[tuple[int, float]] = ()
     validation_losses: Sequence[tuple[int, float]] = ()
     scores: Sequence[Score] = ()

@@ -141,8 +141,9 @@ def _measured(contenders: Sequence[Contender]) -> str:
         "timed from the start of training, with all that is compiled in it; compiled programs are "
         "kept on the disk, so that a later run on the same machine, such as another seed, finds "
         "some of them. Training time is that of all steps; loading, validation and saving are "
-        "left out. Who is ahead at another number of steps is computed: training time, and the "
-        "median step for each step more or fewer."
+        "left out of it, and are in the whole run, with what is imported. Who is ahead at another "
+        "number of steps is computed: training time, and the median step for each step more or "
+        "fewer."
     )
     kinds = {each.device.partition(" ")[0] for each in contenders if each.device}
     if kinds - {"cpu"}:

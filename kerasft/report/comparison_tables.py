@@ -58,12 +58,18 @@ MEASURES = (
     Measure("supervised tokens/s", "supervised_tokens_per_second", better="high"),
     Measure("time to the first step's end", "first_step_seconds", 1, "s", None, "low"),
     Measure(TRAINING_TIME, "training_seconds", 1, "s", None, "low"),
+    Measure("whole run, with loading and saving", "whole_seconds", 1, "s", 0, "low"),
     Measure("peak memory", "peak_memory_bytes", 2**-30, "GiB", 2, "low"),
     Measure("adapter on disk", "adapter_bytes", 1e-6, "MB", 2, "low"),
     Measure("run folder, with checkpoints", "run_bytes", 1e-6, "MB", 2),
     Measure("optimizer steps", "steps"),
     Measure("tokens trained on", "tokens"),
 )
+
+_OF_A_RUN = tuple(
+    measure for measure in MEASURES if measure.better and measure.field != "adapter_bytes"
+)
+"""What differs from run to run."""
 
 
 def gate_table(comparison: Comparison) -> Table:
@@ -200,13 +206,13 @@ def runs_table(contenders: Sequence[Contender]) -> Table:
             contender.name,
             str(run.seed),
             f"{run.status}: {run.why}" if run.why else run.status,
-            *(_one(run, measure) for measure in MEASURES[:6]),
+            *(_one(run, measure) for measure in _OF_A_RUN),
             f"{run.losses[-1][1]:.4f}" if run.losses else "–",
         ]
         for contender in contenders
         for run in contender.runs
     ]
-    columns = ["", "contender", "seed", "status", *(f"{each.label} " for each in MEASURES[:6])]
+    columns = ["", "contender", "seed", "status", *(f"{each.label} " for each in _OF_A_RUN)]
     return Table("The runs", [*columns, "last loss "], rows)
 
 

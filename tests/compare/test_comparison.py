@@ -58,6 +58,12 @@ def test_runs_that_pass_the_gate_are_ranked(tmp_path: Path, probes: dict) -> Non
     assert Comparison.read(tmp_path / "out").to_json() == found.to_json()
 
 
+def test_a_run_that_was_interrupted_is_told(tmp_path: Path, probes: dict) -> None:
+    found = compared(tmp_path, TORCH, HF | {"record": {"attempts": 2, "status": "finished"}})
+    (note,) = found.notes
+    assert note.startswith("hf, seed 0, was begun 2 times") and found.ranked
+
+
 def test_who_fails_the_gate_is_shown_and_not_ranked(tmp_path: Path, probes: dict) -> None:
     probes["run-2"] = made_probe(loss=3.3)
     found = compared(tmp_path, TORCH, HF, {"engine": "trl"})

@@ -19,6 +19,15 @@ def test_numbers_of_a_run_leave_its_first_step_out(tmp_path: Path) -> None:
     assert facts.status == "finished" and facts.run == "run"
 
 
+def test_the_whole_time_is_told_where_one_process_did_it_all(tmp_path: Path) -> None:
+    times = {"started": "2026-01-31T12:00:00+00:00", "finished": "2026-01-31T12:00:44+00:00"}
+    run = made_run(tmp_path / "run", record={**times, "status": "finished", "attempts": 1})
+    assert facts_of(run).whole_seconds == 44
+    for change in ({"attempts": 2}, {"attempts": None}, {"attempts": 1, "status": "stopped"}):
+        run.update_run(**change)
+        assert facts_of(run).whole_seconds is None
+
+
 def test_a_run_without_steps_has_no_numbers(tmp_path: Path) -> None:
     facts = facts_of(made_run(tmp_path / "run", losses=[], seconds=[]))
     assert facts.step_seconds is None and facts.losses == () and facts.adapter_bytes is None

@@ -275,6 +275,7 @@ def _facts(name: str, seed: int, step_seconds: float, gibibytes: float) -> RunFa
         tokens_per_second=8192 / step_seconds,
         supervised_tokens_per_second=900 / step_seconds,
         training_seconds=250 * step_seconds,
+        whole_seconds=250 * step_seconds + 20,
         peak_memory_bytes=int(gibibytes * 2**30),
         adapter_bytes=7_600_000,
         run_bytes=30_000_000,

@@ -34,6 +34,7 @@ def test_a_ranked_comparison(tmp_path):
         "trl (not ranked)",
         "25.25 ± 0.25 ms",
         "Ratios of the means to keras-torch's",
+        "whole run, with loading and saving",
         "cost of training, at 2.5 an hour",
         "40.9% ± 1.0% (3 seeds)",
         "0.0% (0.0% to 0.4%)",
