@@ -99,18 +99,6 @@ def _removed_torn_library(message: str) -> bool:
 _LIBRARY = re.compile(r"(?:ImportError|OSError): (/\S+\.so)\b")
 
 
-def free_early() -> None:
-    """Have code that is compiled from now on give memory back as soon as it is done with it.
-
-    Inductor holds a buffer that a later one of its size could take, however much else is
-    alive in between. For Gemma-2B's rematerialised blocks that is 16 MiB more at the peak. An
-    allocator that keeps what it is given, such as a GPU's, makes the two equally fast.
-    """
-    import torch._inductor.config
-
-    torch._inductor.config.allow_buffer_reuse = False
-
-
 class Compilations:
     """Counts what was compiled while it is asked to watch.
 

@@ -24,7 +24,7 @@ Layout = tuple[int, int, int]
 
 _CANDIDATES = 16
 _WORKSPACE = 32 * 2**20
-"""Bytes at the most; what NVIDIA recommends for Hopper."""
+"""Bytes; what NVIDIA recommends for Hopper."""
 _CUDA_R_32F = 0
 _CUBLAS_COMPUTE_32F = 68
 _DESC_TRANSA, _DESC_TRANSB = 3, 4
@@ -88,18 +88,6 @@ class Case(NamedTuple):
         return f"{shape} {x} {matrix} {dtype}" + (" accumulated" if self.accumulates else "")
 
 
-class Algorithm(NamedTuple):
-    """One way to compute a case.
-
-    Attributes:
-        name: cublasLtMatmulAlgo_t, 64 bytes.
-        workspace: bytes that it needs beside the matrices; most need none.
-    """
-
-    name: bytes
-    workspace: int
-
-
 def case_of(x: torch.Tensor, matrix: torch.Tensor, *, accumulates: bool = False) -> Case | None:
     """The case of two tensors; None where it is no product of 16-bit matrices by strides."""
     if x.dim() != 2 or matrix.dim() != 2 or x.shape[1] != matrix.shape[0]:
@@ -138,16 +126,16 @@ def layouts(case: Case) -> tuple[Layout, Layout, Layout]:
 
 
 class CublasLt:
-    """A handle of the library on the current device.
+    """A handle of the library on the current device, and its workspace.
 
-    The workspace of a product is taken from torch's memory for that product alone: memory
-    that is held between products is missing where a step needs the most of it.
+    Products run on one stream at a time: they share the workspace, which never moves, so
+    that a CUDA graph may hold its address.
 
     Raises:
         RuntimeError: the library refuses, or lacks a function.
     """
 
-    def __init__(self, library: Any) -> None:
+    def __init__(self, library: Any, device: torch.device) -> None:
         self._library = library
         for name, arguments in _SIGNATURES.items():
             if not hasattr(library, name):
@@ -162,6 +150,7 @@ class CublasLt:
             (_PREF_REDUCTION_SCHEME_MASK, c_uint32(_REDUCTION_SCHEME_COMPUTE_TYPE)),
         ):
             self._set("cublasLtMatmulPreferenceSetAttribute", self._preference, attribute, value)
+        self._workspace = torch.empty(_WORKSPACE, dtype=torch.uint8, device=device)
 
     def descriptors(self, case: Case) -> Descriptors:
         """Those of a case; they live as long as the process."""
@@ -178,7 +167,7 @@ class CublasLt:
         )
         return operation, a, b, d
 
-    def candidates(self, descriptors: Descriptors) -> list[Algorithm]:
+    def candidates(self, descriptors: Descriptors) -> list[bytes]:
         """Algorithms as the heuristic orders them; none where it knows none."""
         results, count = (_Result * _CANDIDATES)(), c_int()
         operation, a, b, d = descriptors
@@ -187,26 +176,21 @@ class CublasLt:
             *(operation, a, b, d, d, self._preference),
             *(_CANDIDATES, results, ctypes.byref(count)),
         )
-        return [
-            Algorithm(bytes(result.algorithm), result.workspace)
-            for result in results[: count.value]
-            if not result.status
-        ]
+        return [bytes(result.algorithm) for result in results[: count.value] if not result.status]
 
-    def known(self, descriptors: Descriptors, name: bytes) -> Algorithm | None:
-        """The algorithm of a name that was kept; None where it is none for the case."""
+    def supports(self, descriptors: Descriptors, algorithm: bytes) -> bool:
+        """Whether an algorithm that was kept is one for a case."""
         operation, a, b, d = descriptors
         result = _Result()
         status = self._library.cublasLtMatmulAlgoCheck(
-            self._handle, operation, a, b, d, d, name, ctypes.byref(result)
+            self._handle, operation, a, b, d, d, algorithm, ctypes.byref(result)
         )
-        refused = status or result.workspace > _WORKSPACE
-        return None if refused else Algorithm(name, result.workspace)
+        return status == 0 and result.workspace <= _WORKSPACE
 
     def run(
         self,
         descriptors: Descriptors,
-        algorithm: Algorithm,
+        algorithm: bytes,
         x: torch.Tensor,
         matrix: torch.Tensor,
         out: torch.Tensor,
@@ -216,13 +200,11 @@ class CublasLt:
         operation, a, b, d = descriptors
         alpha, beta = ctypes.c_float(1.0), ctypes.c_float(0.0 if total is None else 1.0)
         added = out if total is None else total
-        # Given back as soon as the product is queued: what comes next on the stream may have it.
-        workspace = torch.empty(algorithm.workspace, dtype=torch.uint8, device=x.device)
         return not self._library.cublasLtMatmul(
             *(self._handle, operation, ctypes.byref(alpha)),
             *(matrix.data_ptr(), a, x.data_ptr(), b, ctypes.byref(beta)),
             *(added.data_ptr(), d, out.data_ptr(), d),
-            *(algorithm.name, workspace.data_ptr(), algorithm.workspace),
+            *(algorithm, self._workspace.data_ptr(), _WORKSPACE),
             torch.cuda.current_stream().cuda_stream,
         )
 

@@ -96,13 +96,12 @@ def chunk_bytes(remat: bool = False) -> int:
     """Memory for one chunk of float32 logits.
 
     64 MiB on a CPU. On an accelerator 512 MiB, which is 512 tokens of Gemma's vocabulary
-    and enough for fast products. Under JAX half of that where blocks are rematerialised,
-    because memory is scarce there; torch, which keeps a chunk's logits in 16 bits alone, needs
-    no more for it than for the backward pass of a block of Gemma-2B.
+    and enough for fast products; half of that where blocks are rematerialised, because
+    memory is scarce there.
     """
     if current().kind == "cpu":
         return 2**26
-    return 2**28 if remat and selected() == "jax" else 2**29
+    return 2**28 if remat else 2**29
 
 
 def peak_memory_bytes() -> int:

@@ -29,9 +29,8 @@ Micro = Mapping[str, torch.Tensor]
 
 _TILES = 2
 """Parts of the tokens whose feed-forward layers are computed one after the other under
-rematerialisation. Where a block of Gemma-2B needs the most memory, at 8 × 512 tokens, two
-parts hold 4 × 64 MiB of feed-forward layers, four 4 × 32; four take 2 ms more of 100 on an
-H100, whose products are slower with 1,024 rows."""
+rematerialisation. For Gemma-2B at 8 × 512 on an H100 two parts took 102 ms a step and
+5.51 GiB, four 104 ms and 5.36 GiB."""
 
 
 @dataclass(frozen=True)
@@ -127,11 +126,7 @@ class TorchDecoder:
 
     def final_norm(self, hidden: torch.Tensor) -> torch.Tensor:
         """The last norm, of any rows of the residual stream."""
-        arguments = (hidden, self._backbone.layer_norm.scale.value, self.architecture)
-        if self.remat and torch.is_grad_enabled():
-            # Else its float32 copy of the rows is alive beside the logits.
-            return checkpoint(rms_norm, *arguments, use_reentrant=False, preserve_rng_state=False)
-        return rms_norm(*arguments)
+        return rms_norm(hidden, self._backbone.layer_norm.scale.value, self.architecture)
 
     def _kind(self, index: int, micro: Micro, training: bool, dtype: torch.dtype) -> _Kind:
         block, arch = self._blocks[index], self.architecture

@@ -10,58 +10,6 @@ from kerasft.engine.torch_product import Product
 Chunk = Callable[..., tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]]
 
 
-def softmax_sums(
-    logits: torch.Tensor, targets: torch.Tensor, weights: torch.Tensor, soft_cap: float | None
-) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Loss, right tokens and the logarithms of the softmax's sums (tokens,) of one chunk.
-
-    A pure function, so that it can be compiled: the float32 softmax is then computed from the
-    logits as they are read.
-
-    Args:
-        logits: (tokens, vocabulary), before the soft-cap.
-        targets, weights, soft_cap: as for `fused_linear_cross_entropy`.
-    """
-    values = logits.float()
-    # Before the cap, which changes no order: capped values that are looked up would have to
-    # be written down.
-    largest = values.amax(dim=-1)
-    at_target = values.gather(1, targets[:, None]).squeeze(1)
-    correct = ((at_target == largest) * weights).sum()
-    largest, at_target = _capped(largest, soft_cap), _capped(at_target, soft_cap)
-    exponential = (_capped(values, soft_cap) - largest[:, None]).exp_()
-    sums = exponential.sum(dim=-1).log() + largest
-    return (weights * (sums - at_target)).sum(), correct, sums
-
-
-def softmax_gradient_(
-    logits: torch.Tensor,
-    targets: torch.Tensor,
-    weights: torch.Tensor,
-    sums: torch.Tensor,
-    soft_cap: float | None,
-) -> None:
-    """Write the loss's gradient with respect to the logits of a chunk over them.
-
-    Apart from `softmax_sums`, so that it is one pass in place however it is compiled: a second
-    tensor of their size would be the most that a rematerialised step ever holds.
-
-    Args:
-        sums: as `softmax_sums` gives them.
-    """
-    values = _capped(logits.float(), soft_cap)
-    words = torch.arange(logits.shape[1], device=logits.device)
-    hit = words[None, :] == targets[:, None]
-    slope = (values - sums[:, None]).exp_().sub_(hit.float()).mul_(weights[:, None])
-    if soft_cap:
-        slope = slope.mul_(1 - (values / soft_cap).square_())
-    logits.copy_(slope)
-
-
-def _capped(values: torch.Tensor, soft_cap: float | None) -> torch.Tensor:
-    return torch.tanh(values / soft_cap).mul_(soft_cap) if soft_cap else values
-
-
 def chunk_sums(
     hidden: torch.Tensor,
     embedding: torch.Tensor,
@@ -70,20 +18,33 @@ def chunk_sums(
     soft_cap: float | None,
     keep_gradient: bool,
     product: Product = torch.mm,
-    sums_of: Callable[..., tuple[torch.Tensor, ...]] = softmax_sums,
-    to_gradient: Callable[..., None] = softmax_gradient_,
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]:
     """Loss, right tokens and the gradient with respect to `hidden` of one chunk.
 
-    Args:
-        sums_of, to_gradient: `softmax_sums` and `softmax_gradient_`, or their compiled forms.
+    A pure function, so that it can be compiled: the logits are then written once, in the
+    type of the model, and the float32 softmax is computed from them as they are read.
     """
-    logits = product(hidden, embedding.t())
-    loss, correct, sums = sums_of(logits, targets, weights, soft_cap)
+    logits = product(hidden, embedding.t()).float()
+    if soft_cap:
+        logits = torch.tanh(logits.div_(soft_cap)).mul_(soft_cap)
+    slope = 1 - (logits / soft_cap).square_() if soft_cap and keep_gradient else None
+    largest_logit = logits.amax(dim=-1)
+    at_target = logits.gather(1, targets[:, None]).squeeze(1)
+    # One exponential serves the norm and the gradient: every pass over a chunk reads
+    # hundreds of megabytes.
+    exponential = logits.sub_(largest_logit[:, None]).exp_()
+    total = exponential.sum(dim=-1)
+    loss = (weights * (total.log() + largest_logit - at_target)).sum()
+    correct = ((at_target == largest_logit) * weights).sum()
     if not keep_gradient:
         return loss, correct, None
-    to_gradient(logits, targets, weights, sums, soft_cap)
-    return loss, correct, product(logits, embedding)
+    probability = exponential.mul_((weights / total)[:, None])
+    words = torch.arange(embedding.shape[0], device=hidden.device)
+    hit = words[None, :] == targets[:, None]
+    probability = torch.where(hit, probability - weights[:, None], probability)
+    if slope is not None:
+        probability = probability.mul_(slope)
+    return loss, correct, product(probability.to(embedding.dtype), embedding)
 
 
 class _FusedLinearCrossEntropy(torch.autograd.Function):
@@ -134,7 +95,7 @@ def fused_linear_cross_entropy(
         weights: (tokens,) float32; 0 for padding.
         soft_cap: of the final logits, or None.
         largest_chunk: tokens whose logits are alive at once.
-        chunk: `chunk_sums` with the products and the softmax of the device.
+        chunk: `chunk_sums`, or its compiled form.
 
     Returns:
         Two float32 scalars: the loss, differentiable in `hidden`, and the weight of

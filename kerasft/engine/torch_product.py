@@ -25,7 +25,6 @@ from kerasft.caches import cache_dir
 from kerasft.engine.cublaslt import (
     ALIGNMENT,
     TYPES,
-    Algorithm,
     Case,
     CublasLt,
     Descriptors,
@@ -46,7 +45,7 @@ _WORTH_TIMING = 2**31
 """Multiplications; smaller products are not timed."""
 
 
-def fastest(milliseconds: Mapping[Algorithm | None, Sequence[float]]) -> Algorithm | None:
+def fastest(milliseconds: Mapping[bytes | None, Sequence[float]]) -> bytes | None:
     """The algorithm of the least median; None, torch's own, also where it ties."""
     medians = {name: statistics.median(times) for name, times in milliseconds.items()}
     best = min(medians, key=medians.__getitem__)
@@ -88,7 +87,7 @@ class Products:
         self._environment = environment
         self._path = path
         self._table = read_table(path, environment)
-        self._ready: dict[Case, tuple[Descriptors, Algorithm | None]] = {}
+        self._ready: dict[Case, tuple[Descriptors, bytes | None]] = {}
 
     def multiply(
         self, x: torch.Tensor, matrix: torch.Tensor, total: torch.Tensor | None = None
@@ -99,7 +98,7 @@ class Products:
             whole = total.shape == (len(x), matrix.shape[1]) and total.is_contiguous()
             case = case if whole and total.dtype == x.dtype else None
         if case is not None and _aligned(x, matrix, *([] if total is None else [total])):
-            descriptors, algorithm = self._chosen(case, x, matrix, total)
+            descriptors, algorithm = self._chosen(case, x, matrix)
             if algorithm is not None:
                 out = x.new_empty(case.rows, case.columns)
                 if self._library.run(descriptors, algorithm, x, matrix, out, total):
@@ -107,70 +106,50 @@ class Products:
         return torch.mm(x, matrix) if total is None else torch.addmm(total, x, matrix)
 
     def _chosen(
-        self, case: Case, x: torch.Tensor, matrix: torch.Tensor, total: torch.Tensor | None
-    ) -> tuple[Descriptors | None, Algorithm | None]:
+        self, case: Case, x: torch.Tensor, matrix: torch.Tensor
+    ) -> tuple[Descriptors | None, bytes | None]:
         if case not in self._ready:
             if torch.cuda.is_current_stream_capturing():  # the clock cannot be read there
                 return None, None
-            self._ready[case] = self._choose(case, x, matrix, total)
+            self._ready[case] = self._choose(case, x, matrix)
         return self._ready[case]
 
     def _choose(
-        self, case: Case, x: torch.Tensor, matrix: torch.Tensor, total: torch.Tensor | None
-    ) -> tuple[Descriptors, Algorithm | None]:
+        self, case: Case, x: torch.Tensor, matrix: torch.Tensor
+    ) -> tuple[Descriptors, bytes | None]:
         descriptors = self._library.descriptors(case)
         if case.rows * case.inner * case.columns < _WORTH_TIMING:
             # torch adds in two passes more, because it copies the total first.
             first = self._library.candidates(descriptors)[:1] if case.accumulates else []
             return descriptors, first[0] if first else None
-        if case.key in self._table:
-            kept = self._table[case.key]
-            known = None if kept is None else self._library.known(descriptors, kept)
-            if kept is None or known is not None:
-                return descriptors, known
+        kept = self._table.get(case.key)
+        if case.key in self._table and (kept is None or self._library.supports(descriptors, kept)):
+            return descriptors, kept
         try:
-            algorithm = self._timed(case, descriptors, x, matrix, total)
+            algorithm = self._timed(case, descriptors, x, matrix)
         except torch.OutOfMemoryError:  # of what is tried only: the product may well fit
             return descriptors, None
-        self._table[case.key] = algorithm and algorithm.name
-        write_table(self._path, self._environment, {case.key: self._table[case.key]})
+        self._table[case.key] = algorithm
+        write_table(self._path, self._environment, {case.key: algorithm})
         return descriptors, algorithm
 
     @torch.no_grad()
     def _timed(
-        self,
-        case: Case,
-        descriptors: Descriptors,
-        x: torch.Tensor,
-        matrix: torch.Tensor,
-        total: torch.Tensor | None,
-    ) -> Algorithm | None:
+        self, case: Case, descriptors: Descriptors, x: torch.Tensor, matrix: torch.Tensor
+    ) -> bytes | None:
         """The fastest algorithm by the clock of the device.
 
-        x holds random numbers meanwhile, because a first batch may hold zeros, which are
-        multiplied at higher clocks; its own wait on the host, because there may be no room
-        for a second x where a step needs the most memory. The program's random state is not
-        touched.
+        The matrix is the one that is asked for: it is not written, and may be too large for
+        a second one. x is random, because a first batch may hold zeros, which are multiplied
+        at higher clocks, and the program's random state is not touched.
         """
-        own = x.to("cpu", copy=True)
-        try:
-            # `data`: autograd, which may have kept x, is not told of what is undone below.
-            x.data.normal_(generator=torch.Generator(x.device).manual_seed(0))
-            return self._fastest(case, descriptors, x, matrix, total)
-        finally:
-            x.data.copy_(own)
-
-    def _fastest(
-        self,
-        case: Case,
-        descriptors: Descriptors,
-        x: torch.Tensor,
-        matrix: torch.Tensor,
-        total: torch.Tensor | None,
-    ) -> Algorithm | None:
+        generator = torch.Generator(x.device).manual_seed(0)
+        x = torch.empty_strided(x.shape, x.stride(), dtype=x.dtype, device=x.device)
+        x.normal_(generator=generator)
         out = x.new_empty(case.rows, case.columns)
+        total = x.new_zeros(case.rows, case.columns) if case.accumulates else None
 
-        def run(algorithm: Algorithm | None) -> bool:
+        def run(algorithm: bytes | None) -> bool:
             if algorithm is not None:
                 return self._library.run(descriptors, algorithm, x, matrix, out, total)
             if total is None:
@@ -183,7 +162,7 @@ class Products:
         contenders = [algorithm for algorithm in contenders if run(algorithm)]
         once = _milliseconds(lambda: run(None), 1)
         repeats = max(1, min(100, int(_ROUND_MS / max(once, 1e-3))))
-        times: dict[Algorithm | None, list[float]] = {algorithm: [] for algorithm in contenders}
+        times: dict[bytes | None, list[float]] = {algorithm: [] for algorithm in contenders}
         for _ in range(_ROUNDS):
             for algorithm, found in times.items():
                 found.append(_milliseconds(functools.partial(run, algorithm), repeats))
@@ -214,7 +193,7 @@ def products_of(device: torch.device) -> Products | None:
     properties = torch.cuda.get_device_properties(device)
     with torch.cuda.device(device):
         try:
-            cublaslt = CublasLt(library)
+            cublaslt = CublasLt(library, device)
         except RuntimeError:
             return None
     name = f"{properties.name}, {properties.multi_processor_count} multiprocessors"

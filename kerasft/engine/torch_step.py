@@ -19,12 +19,7 @@ from kerasft.engine import compiler
 from kerasft.engine.compiler import Compilations
 from kerasft.engine.torch_adamw import FlatAdamW, FlatVariables
 from kerasft.engine.torch_decoder import TorchDecoder
-from kerasft.engine.torch_loss import (
-    chunk_sums,
-    fused_linear_cross_entropy,
-    softmax_gradient_,
-    softmax_sums,
-)
+from kerasft.engine.torch_loss import chunk_sums, fused_linear_cross_entropy
 
 POSITIONS_STEP = 4
 """On a CPU, where shapes may vary, gathered positions are cut to a multiple of this."""
@@ -54,21 +49,14 @@ class TorchStep:
             "the step is compiled" if compiled else f"the step runs eagerly: {obstacle}"
         ]
         self._watch = Compilations()
-        self._records = compiled and self._device.type == "cuda"
-        if remat and self._records:
-            compiler.free_early()
         self._decoder = TorchDecoder(
             self.backbone, self.family, self.lora, remat=remat, compile_blocks=compiled
         )
-        self._chunk = partial(chunk_sums, product=self._decoder.multiplier.product)
-        if compiled:
-            # On a CPU the chunks are cut to the positions in use, so their rows vary.
-            rows = (0, 1, 2) if self._device.type == "cpu" else ()
-            self._chunk = partial(
-                self._chunk,
-                sums_of=compiler.compiled(softmax_sums, rows),
-                to_gradient=compiler.compiled(softmax_gradient_, (*rows, 3) if rows else ()),
-            )
+        # On a CPU the chunks are cut to the positions in use, so their rows vary.
+        rows = (0, 2, 3) if self._device.type == "cpu" else ()
+        chunk = partial(chunk_sums, product=self._decoder.multiplier.product)
+        self._chunk = compiler.compiled(chunk, rows) if compiled else chunk
+        self._records = compiled and self._device.type == "cuda"
         self._runs: dict[tuple, int] = {}
         self._recorded: dict[tuple, _Recorded] = {}
         self._sums = torch.zeros(2, device=self._device)
@@ -172,9 +160,7 @@ class TorchStep:
         self._watch.watch(f"step {_said(micro)}", lambda: self._forward_backward(micro))
 
     def _record(self, micro: Mapping[str, torch.Tensor]) -> _Recorded:
-        # What the warm-up used is given back, cuBLAS's workspace of 32 MiB with it: the graph
-        # has memory of its own.
-        torch._C._cuda_clearCublasWorkspaces()
+        # Blocks of the warm-up are given back: the graph has memory of its own.
         torch.cuda.empty_cache()
         graph = torch.cuda.CUDAGraph()
         pool = next(iter(self._recorded.values())).graph.pool() if self._recorded else None

@@ -67,7 +67,7 @@ def test_keys_tell_cases_apart():
 @pytest.mark.parametrize("accumulates", [False, True])
 @pytest.mark.parametrize("form", ["NN", "NT", "TN", "TT"])
 def test_the_product_is_that_of_torch(form, accumulates, monkeypatch):
-    library = CublasLt(StandIn.on_the_cpu(monkeypatch))
+    library = CublasLt(StandIn.on_the_cpu(monkeypatch), torch.device("cpu"))
     x, matrix = operands(form)
     descriptors = library.descriptors(case_of(x, matrix, accumulates=accumulates))
     fast = library.candidates(descriptors)[0]
@@ -83,7 +83,7 @@ def test_the_product_is_that_of_torch(form, accumulates, monkeypatch):
 
 
 def test_an_algorithm_that_the_library_refuses_leaves_the_result(monkeypatch):
-    library = CublasLt(StandIn.on_the_cpu(monkeypatch))
+    library = CublasLt(StandIn.on_the_cpu(monkeypatch), torch.device("cpu"))
     x, matrix = operands("NN")
     descriptors = library.descriptors(case_of(x, matrix))
     refused = library.candidates(descriptors)[2]
@@ -93,18 +93,17 @@ def test_an_algorithm_that_the_library_refuses_leaves_the_result(monkeypatch):
 
 
 def test_algorithms_are_64_bytes_that_the_library_knows_again(monkeypatch):
-    library = CublasLt(StandIn.on_the_cpu(monkeypatch))
+    library = CublasLt(StandIn.on_the_cpu(monkeypatch), torch.device("cpu"))
     descriptors = library.descriptors(case_of(*operands("NN")))
     found = library.candidates(descriptors)
-    assert len(found) == 3 and all(len(algorithm.name) == 64 for algorithm in found)
-    assert [algorithm.workspace for algorithm in found] == [0, 4096, 0]
-    assert [library.known(descriptors, algorithm.name) for algorithm in found] == found
-    assert library.known(descriptors, bytes(64)) is None
+    assert len(found) == 3 and all(len(algorithm) == 64 for algorithm in found)
+    assert all(library.supports(descriptors, algorithm) for algorithm in found)
+    assert not library.supports(descriptors, bytes(64))
 
 
 def test_a_library_without_the_functions_is_refused():
     with pytest.raises(RuntimeError, match="cublasLtCreate"):
-        CublasLt(object())
+        CublasLt(object(), torch.device("cpu"))
 
 
 @pytest.mark.skipif(torch.version.cuda is not None, reason="this torch has loaded cuBLASLt")

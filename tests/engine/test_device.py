@@ -38,8 +38,7 @@ def test_the_device_is_named():
     assert (current.memory_bytes is None) == (current.kind in ("cpu", "mps"))
     whole = 2**26 if current.kind == "cpu" else 2**29
     assert device.chunk_bytes() == whole
-    halved = current.kind != "cpu" and keras.backend.backend() == "jax"
-    assert device.chunk_bytes(remat=True) == (whole // 2 if halved else whole)
+    assert device.chunk_bytes(remat=True) == (whole if current.kind == "cpu" else whole // 2)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")

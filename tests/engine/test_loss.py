@@ -177,53 +177,24 @@ def test_the_embedding_gets_no_gradient():
     assert float(again) == float(loss.detach())
 
 
-def test_a_chunk_is_compiled_once_for_any_number_of_rows(monkeypatch):
-    """On a CPU its rows follow what a window supervises."""
+def test_a_chunk_is_one_graph_for_any_number_of_rows(monkeypatch):
+    """Captured whole; on a CPU its rows follow what a window supervises."""
     if not _torch():
         pytest.skip("on JAX the chunks are part of the compiled step")
     import torch
 
     from kerasft.engine.compiler import Compilations, compiled
-    from kerasft.engine.torch_loss import chunk_sums, softmax_gradient_, softmax_sums
+    from kerasft.engine.torch_loss import chunk_sums
 
     monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="aot_eager"))
     torch._dynamo.reset()
     hidden, embedding, targets, weights = (torch.tensor(array) for array in problem())
-    sums_of = compiled(softmax_sums, (0, 1, 2))
-    to_gradient = compiled(softmax_gradient_, (0, 1, 2, 3))
-    chunk, watch = partial(chunk_sums, sums_of=sums_of, to_gradient=to_gradient), Compilations()
+    chunk, watch = compiled(chunk_sums, (0, 2, 3)), Compilations()
     for rows in (TOKENS, 16, 5, 32):
         part = hidden[:rows], embedding, targets[:rows], weights[:rows], 3.0, True
         found = watch.watch(f"{rows} rows", lambda part=part: chunk(*part))
         torch.testing.assert_close(found, chunk_sums(*part))
     assert [what for what, _ in watch.found] == [f"{TOKENS} rows"]
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("soft_cap", [None, 3.0])
-def test_compiled_the_gradient_takes_the_place_of_the_logits(soft_cap):
-    """No second tensor of tokens × vocabulary, whatever their type."""
-    if not _torch():
-        pytest.skip("XLA decides itself")
-    import torch
-    from torch._inductor.utils import run_and_get_code
-
-    from kerasft.engine.torch_loss import softmax_gradient_, softmax_sums
-
-    torch._dynamo.reset()
-    logits = torch.randn(48, 777).bfloat16()
-    targets, weights = torch.randint(0, 777, (48,)), torch.ones(48)
-    (_, _, sums), first = run_and_get_code(
-        lambda: torch.compile(softmax_sums)(logits, targets, weights, soft_cap)
-    )
-    expected = logits.clone()
-    softmax_gradient_(expected, targets, weights, sums, soft_cap)
-    _, second = run_and_get_code(
-        lambda: torch.compile(softmax_gradient_)(logits, targets, weights, sums, soft_cap)
-    )
-    torch.testing.assert_close(logits, expected, atol=1e-5, rtol=1e-2)
-    for code in (*first, *second):
-        assert "def call(" in code and "empty_strided_cpu((48, 777)" not in code
 
 
 def test_chunks_are_equal_small_enough_and_the_fewest():
