@@ -36,7 +36,7 @@ def probe(run: RunFolder) -> Probe:
     if prepared.dataset.content_hash != trained_on:
         raise RunError(
             f"{run.path} was trained on rows with hash {trained_on}, and {prepared.dataset.source} "
-            f"has {prepared.dataset.content_hash} now"
+            f"has {prepared.dataset.content_hash} now: put the rows back, or train it again"
         )
     with _exact(engine, backend, dtype):
         side = side_of(engine, backend, prepared)
@@ -44,7 +44,7 @@ def probe(run: RunFolder) -> Probe:
             raise RunError(
                 f"{run.path} was trained on a base with fingerprint "
                 f"{record['base']['fingerprint']}, and {prepared.recipe.model.preset} has "
-                f"{side.fingerprint} now"
+                f"{side.fingerprint} now: put the base back, or train it again"
             )
         return measure(side, key=key_of(run), engine=engine, backend=backend, dtype=dtype)
 

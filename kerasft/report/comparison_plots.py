@@ -19,8 +19,8 @@ MOST_SCORE_PLOTS = 4
 _BARS = (
     ("step_seconds", "step-time", "Time of a training step", "milliseconds, median", 1e3),
     ("first_step_seconds", "first-step", "Time to the end of the first step", "seconds", 1.0),
+    ("training_seconds", "training-time", "Time of all steps", "seconds", 1.0),
     ("peak_memory_bytes", "peak-memory", "Peak memory", "GiB", 2**-30),
-    ("tokens_per_second", "tokens", "Tokens a second", "thousand tokens/s", 1e-3),
 )
 
 
@@ -70,7 +70,7 @@ def difference_plot(comparison: Comparison, contenders: Sequence[Contender]) -> 
 
 
 def speed_plots(contenders: Sequence[Contender]) -> list[Plot]:
-    """Bars of step time, time to the first step, memory and tokens a second."""
+    """Bars of step time, time to the first step, time of all steps, and memory."""
     found = []
     for field, name, title, unit, factor in _BARS:
         spreads = [facts_spread(contender, field) for contender in contenders]

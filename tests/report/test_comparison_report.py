@@ -58,6 +58,7 @@ def test_a_ranked_comparison(tmp_path):
         "step-time",
         "peak-memory",
         "first-step",
+        "training-time",
         "score-1",
     }
     markdown = (tmp_path / "report.md").read_text("utf-8")
