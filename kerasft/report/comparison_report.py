@@ -48,7 +48,7 @@ def comparison_document(comparison: Comparison) -> Document:
     numbers: list[Block] = [numbers_table(comparison, contenders)]
     ratios = ratio_table(comparison, contenders)
     numbers += [ratios] if ratios else []
-    numbers.append(Paragraph(_measured(contenders)))
+    numbers.append(_measured(contenders))
     speeds = speed_plots(contenders)
     numbers += [Plots(speeds)] if speeds else []
     parted = difference_plot(comparison, contenders)
@@ -134,27 +134,32 @@ def _in_all(ranked: Sequence[Contender]) -> str:
     return f"{text} At these rates {name} would be ahead of all in runs of {last:,} steps and more."
 
 
-def _measured(contenders: Sequence[Contender]) -> str:
+def _measured(contenders: Sequence[Contender]) -> Notice:
     """What the numbers hold and what they leave out."""
-    text = (
-        "Times of a step and rates are medians over the steps after the first. The first step is "
-        "timed from the start of training, with all that is compiled in it; compiled programs are "
-        "kept on the disk, so that a later run on the same machine, such as another seed, finds "
-        "some of them. Training time is that of all steps; loading, validation and saving are "
-        "left out of it, and are in the whole run, with what is imported. Who is ahead at another "
-        "number of steps is computed: training time, and the median step for each step more or "
-        "fewer."
-    )
+    lines = [
+        "Times of a step and rates are medians over the steps after the first.",
+        "The first step is timed from the start of training, with all that is compiled in it. "
+        "Compiled programs are kept on the disk, so that a later run on the same machine, such as "
+        "another seed, finds some of them.",
+        "Training time is that of all steps; loading, validation and saving are left out.",
+        "Who is ahead at another number of steps is computed: training time, and the median step "
+        "for each step more or fewer.",
+    ]
+    if any(run.whole_seconds is not None for each in contenders for run in each.runs):
+        lines.append(
+            "The whole run is from the rows' being ready to the last file, with what is imported, "
+            "loaded, validated, answered and saved."
+        )
     kinds = {each.device.partition(" ")[0] for each in contenders if each.device}
     if kinds - {"cpu"}:
-        text += (
-            " Peak memory of a GPU is the most that the framework's own allocator had handed out "
-            "(torch: max_memory_allocated, JAX: peak_bytes_in_use); what it holds in reserve, and "
+        lines.append(
+            "Peak memory of a GPU is the most that the framework's own allocator had handed out "
+            "(torch: max_memory_allocated, JAX: peak_bytes_in_use). What it holds in reserve, and "
             "the driver's share, come on top."
         )
     if "cpu" in kinds:
-        text += " Peak memory on a CPU is that of the whole process, loading included."
-    return text
+        lines.append("Peak memory on a CPU is that of the whole process, loading included.")
+    return Notice("plain", "What these numbers hold", lines)
 
 
 def _quality(comparison: Comparison, contenders: Sequence[Contender]) -> str:

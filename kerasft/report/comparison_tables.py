@@ -17,6 +17,7 @@ from kerasft.compare.statistics import (
 )
 from kerasft.report.comparison_plots import score_names, shown_name
 from kerasft.report.document import Cell, Table
+from kerasft.report.public import public_sentence
 from kerasft.report.scores import p_value, readable
 from kerasft.report.words import count
 
@@ -87,7 +88,12 @@ def gate_table(comparison: Comparison) -> Table:
 def gate_details(comparison: Comparison) -> Table:
     """What each check did, in a sentence."""
     rows = [
-        [check.what, check.contender, ", ".join(map(str, check.seeds)), check.detail]
+        [
+            check.what,
+            check.contender,
+            ", ".join(map(str, check.seeds)),
+            public_sentence(check.detail),
+        ]
         for check in comparison.gate
     ]
     return Table("The checks in words", ["", "contender", "seeds", "what was found"], rows)
@@ -205,7 +211,7 @@ def runs_table(contenders: Sequence[Contender]) -> Table:
             run.run,
             contender.name,
             str(run.seed),
-            f"{run.status}: {run.why}" if run.why else run.status,
+            f"{run.status}: {public_sentence(run.why)}" if run.why else run.status,
             *(_one(run, measure) for measure in _OF_A_RUN),
             f"{run.losses[-1][1]:.4f}" if run.losses else "–",
         ]

@@ -185,6 +185,16 @@ def test_a_comparison_of_nothing_is_a_page_too(changes):
     assert "No run was evaluated." in shown and "No run came to its first step." in shown
 
 
+def test_reasons_name_no_folder():
+    why = "RunError: /home/someone/runs/hf was trained on other rows (see /data/logs/hf.log)"
+    check = Check("hf", "token ids", None, None, False, [0], why)
+    gone = made_contender("hf", 1.0, 1.0, 1, ranked=False)
+    gone = dataclasses.replace(gone, runs=[dataclasses.replace(gone.runs[0], why=why)])
+    shown, page = page_of(made_comparison(gate=[check], contenders=[gone], why_not=[why]))
+    assert shown.count("hf was trained on other rows (see hf.log)") == 3
+    assert "/home/someone" not in page and "/data/logs" not in page
+
+
 def test_values_at_and_over_the_bound_are_told_apart():
     check = Check("hf", "initial loss", float("inf"), 1e-4, False, [0], "it overflows")
     shown, _ = page_of(made_comparison(gate=[check]))
