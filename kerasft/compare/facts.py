@@ -1,6 +1,5 @@
 """The numbers of one run, from its folder."""
 
-import math
 import statistics
 from collections.abc import Mapping, Sequence
 from datetime import datetime
@@ -8,6 +7,7 @@ from typing import Any
 
 from kerasft.caches import folder_bytes
 from kerasft.compare.result import RunFacts, Score
+from kerasft.report.plots import thinned
 from kerasft.runs import RunFolder
 
 MOST_POINTS = 2000
@@ -42,8 +42,11 @@ def facts_of(run: RunFolder, scores: Sequence[Score] = ()) -> RunFacts:
         tokens=record.get("tokens"),
         supervised_tokens=record.get("supervised_tokens"),
         whole_seconds=_whole_seconds(record),
-        losses=thinned(
-            [(line["step"], line["loss"]) for line in lines if line["loss"] is not None]
+        losses=tuple(
+            thinned(
+                [(line["step"], line["loss"]) for line in lines if line["loss"] is not None],
+                MOST_POINTS,
+            )
         ),
         validation_losses=_validation_losses(record),
         scores=tuple(scores),
@@ -68,17 +71,6 @@ def not_run(name: str, seed: int, why: str) -> RunFacts:
         )
     )
     return RunFacts(run=name, seed=seed, status="not run", why=why, **nothing)
-
-
-def thinned(
-    points: Sequence[tuple[int, float]], most: int = MOST_POINTS
-) -> tuple[tuple[int, float], ...]:
-    """Points at equal distances, at most `most` and the last one."""
-    every = max(1, math.ceil(len(points) / most))
-    kept = list(points[::every])
-    if points and kept[-1] != points[-1]:
-        kept.append(points[-1])
-    return tuple((int(step), float(loss)) for step, loss in kept)
 
 
 def _whole_seconds(record: Mapping[str, Any]) -> float | None:

@@ -23,12 +23,12 @@ from kerasft.report.document import (
 )
 from kerasft.report.palette import variables
 from kerasft.report.svg import inline
+from kerasft.report.words import visible
 
 Publish = Callable[[str], str]
 
 # Nothing may run or be fetched, whatever a text holds.
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
-_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
 _URL = re.compile(r"https://[\w./%#?=&;~:+-]*[\w/]")
 
 
@@ -65,7 +65,7 @@ class _Page:
 
     def text(self, text: str) -> str:
         """A text, escaped, with control characters made visible."""
-        return escape(_CONTROL.sub(lambda found: repr(found[0])[1:-1], self._publish(text)))
+        return escape(visible(self._publish(text)))
 
     def block(self, block: Block, level: int) -> str:
         if isinstance(block, Section):

@@ -18,6 +18,7 @@ from kerasft.report.document import (
     Table,
     Tiles,
 )
+from kerasft.report.words import visible
 
 Publish = Callable[[str], str]
 
@@ -26,7 +27,6 @@ PLOTS = "plots"
 
 _SIGNS = re.compile(r"([\\`*_{}\[\]()#+!|~$@])")
 _LINE_START = re.compile(r"^(\s*\d*)([-=.])", re.MULTILINE)
-_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
 _ALERTS = {"bad": "CAUTION", "warning": "WARNING", "good": "NOTE", "plain": "NOTE"}
 
 
@@ -45,8 +45,7 @@ def to_markdown(document: Document, publish: Publish) -> str:
 
 def escaped(text: str) -> str:
     """A text that Markdown shows as it is: no markup, no HTML, no link."""
-    text = _CONTROL.sub(lambda found: repr(found[0])[1:-1], text)
-    text = _SIGNS.sub(r"\\\1", escape(text, quote=False))
+    text = _SIGNS.sub(r"\\\1", escape(visible(text), quote=False))
     return _LINE_START.sub(lambda found: f"{found[1]}\\{found[2]}", text)
 
 
@@ -110,7 +109,7 @@ class _Page:
 
     def _fenced(self, text: str, language: str) -> str:
         """A block of code whose fence is longer than any row of backticks in it."""
-        text = _CONTROL.sub(lambda found: repr(found[0])[1:-1], self._publish(text))
+        text = visible(self._publish(text))
         longest = max((len(run) for run in re.findall("`+", text)), default=0)
         fence = "`" * max(3, longest + 1)
         return f"{fence}{language}\n{text.rstrip()}\n{fence}"

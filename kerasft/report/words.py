@@ -1,4 +1,8 @@
-"""Counts, times and sizes in words."""
+"""Counts, times and sizes in words, and texts of any origin."""
+
+import re
+
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
 
 
 def count(number: int | None, noun: str) -> str:
@@ -20,3 +24,8 @@ def duration(seconds: float) -> str:
 def gibibytes(size: float) -> str:
     """Memory, in GiB, or MiB below a tenth of one."""
     return f"{size / 2**30:.2f} GiB" if size >= 2**30 / 10 else f"{size / 2**20:.1f} MiB"
+
+
+def visible(text: str) -> str:
+    """A text whose control characters, and halves of characters, are written out."""
+    return _CONTROL.sub(lambda found: repr(found[0])[1:-1], text)
