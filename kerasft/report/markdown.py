@@ -26,7 +26,7 @@ PLOTS = "plots"
 """Folder of the PNG files, beside the Markdown file."""
 
 _SIGNS = re.compile(r"([\\`*_{}\[\]()#+!|~$@])")
-_LINE_START = re.compile(r"^(\s*\d*)([-=.])", re.MULTILINE)
+_LINE_START = re.compile(r"^(\s*)([-=])|^(\s*\d+)(\.)(?=\s|$)", re.MULTILINE)
 _ALERTS = {"bad": "CAUTION", "warning": "WARNING", "good": "NOTE", "plain": "NOTE"}
 
 
@@ -46,7 +46,7 @@ def to_markdown(document: Document, publish: Publish) -> str:
 def escaped(text: str) -> str:
     """A text that Markdown shows as it is: no markup, no HTML, no link."""
     text = _SIGNS.sub(r"\\\1", escape(visible(text), quote=False))
-    return _LINE_START.sub(lambda found: f"{found[1]}\\{found[2]}", text)
+    return _LINE_START.sub(r"\1\3\\\2\4", text)
 
 
 class _Page:

@@ -18,6 +18,7 @@ PARSER = MarkdownIt("commonmark", {"html": True}).enable(["table", "strikethroug
         "a | b",
         "- no list",
         "1. no list",
+        "1.",
         "# no heading",
         "> no quotation",
         "=== no heading",
@@ -29,6 +30,10 @@ def test_a_text_is_shown_as_it_is(text):
     found = read(PARSER.render(escaped(text)))
     assert "".join(found.text).strip() == text
     assert found.tags == ["p"]
+
+
+def test_a_number_is_left_as_it_is():
+    assert escaped("25.27 ms") == "25.27 ms"
 
 
 def test_mischief_stays_text_wherever_it_stands():
