@@ -87,7 +87,9 @@ def in_order(comparison: Comparison) -> list[Contender]:
 def verdict(comparison: Comparison, contenders: Sequence[Contender]) -> str:
     """What came out, in plain words; without a ranking where there must be none."""
     names = ", ".join(contender.name for contender in contenders)
-    text = f"{count(len(contenders), 'contender')} side by side: {names}."
+    several = any(len(contender.runs) > 1 for contender in contenders)
+    how = ", each number a mean over its seeds" if several else ""
+    text = f"{count(len(contenders), 'contender')} side by side{how}: {names}."
     if comparison.ranked:
         text += _speeds(contenders)
     elif comparison.kind == "layouts":

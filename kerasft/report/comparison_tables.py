@@ -163,7 +163,9 @@ def score_table(comparison: Comparison, contenders: Sequence[Contender]) -> Tabl
         return None
     columns = ["", *(each.name for each in contenders), *(["untouched base"] if base else [])]
     several = any(len(contender.runs) > 1 for contender in contenders)
-    how = "mean over the seeds ± sample standard deviation" if several else "95 % intervals"
+    how = "95 % intervals"
+    if several:
+        how = "mean over the seeds ± sample standard deviation; plots have the intervals of each"
     return Table(f"Scores: {how}", columns, rows)
 
 
