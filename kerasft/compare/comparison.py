@@ -181,7 +181,9 @@ def _gate(reference: Group, others: Sequence[Group], out: Path, reporter: Report
             name = f"{group.name}-seed-{seed}"
             with reporter.working(f"Probing {group.name}, seed {seed}"):
                 probe = probe_of(
-                    entrant.run, out / "probes" / f"{name}.npz", out / "logs" / f"probe-{name}.log"
+                    entrant.run,
+                    out / "probes" / f"{name}.safetensors",
+                    out / "logs" / f"probe-{name}.log",
                 )
             looked[group.name][seed] = Looked(
                 probe=probe,

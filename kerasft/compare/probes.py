@@ -29,7 +29,7 @@ def probe_of(run: RunFolder, path: Path, log: Path) -> Probe | str:
 
     Args:
         run: that was trained.
-        path: .npz, where it is kept.
+        path: .safetensors, where it is kept.
         log: gets the output of the process.
 
     Returns:

@@ -18,9 +18,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Protocol
-from zipfile import BadZipFile
 
 import numpy as np
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save
 
 from kerasft.errors import RunError
 from kerasft.records import cannot_write
@@ -127,7 +128,7 @@ class Probe:
         return sum(int(np.prod(shape)) for shape in self.shapes.values())
 
     def save(self, path: Path) -> None:
-        """Write it as an .npz without pickles, aside and renamed.
+        """Write it as safetensors, with all but the arrays in its metadata; aside and renamed.
 
         Raises:
             RunError: it cannot be written.
@@ -137,15 +138,15 @@ class Probe:
             for each in fields(self)
             if each.name not in ("logits", *_GRADIENTS)
         }
-        head = json.dumps({"schema_version": SCHEMA_VERSION, **values}).encode()
-        stored = {"head": np.frombuffer(head, np.uint8), "logits": self.logits}
+        head = json.dumps({"schema_version": SCHEMA_VERSION, **values})
+        stored = {"logits": self.logits}
         for group in _GRADIENTS:
             stored |= {f"{group}/{name}": value for name, value in getattr(self, group).items()}
+        stored = {name: np.ascontiguousarray(value) for name, value in stored.items()}
         aside = path.with_name(f".{path.name}")
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            with aside.open("wb") as file:
-                np.savez(file, **stored)
+            aside.write_bytes(save(stored, {_HEAD: head}))
             aside.replace(path)
         except OSError as error:
             raise RunError(cannot_write(path, error)) from error
@@ -160,24 +161,26 @@ class Probe:
             RunError: it cannot be read, or another version wrote it.
         """
         try:
-            with np.load(path, allow_pickle=False) as stored:
-                head = json.loads(stored["head"].tobytes())
+            with safe_open(path, framework="np") as stored:
+                head = json.loads(stored.metadata()[_HEAD])
                 if head.pop("schema_version") != SCHEMA_VERSION:
                     raise ValueError("another version wrote it")
+                names = stored.keys()
                 groups: dict[str, Any] = {
                     group: {
-                        name.removeprefix(f"{group}/"): stored[name]
-                        for name in stored.files
+                        name.removeprefix(f"{group}/"): stored.get_tensor(name)
+                        for name in names
                         if name.startswith(f"{group}/")
                     }
                     for group in _GRADIENTS
                 }
-                return cls(**head, logits=stored["logits"], **groups)
-        except (OSError, ValueError, KeyError, TypeError, BadZipFile) as error:
+                return cls(**head, logits=stored.get_tensor("logits"), **groups)
+        except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
             raise RunError(f"{path} is no probe of this kerasft: {error}") from error
 
 
 _GRADIENTS = ("gradients", "moved_gradients")
+_HEAD = "probe"
 
 
 def measure(side: Side, **of_run: str) -> Probe:

@@ -12,7 +12,7 @@ import hashlib
 import json
 import platform
 import re
-import tarfile
+import sys
 from pathlib import Path
 
 from kerasft.caches import cache_dir
@@ -31,6 +31,7 @@ _HUB_FILES = (
 )
 """Weights without code, configs and tokenizers; of either library's format."""
 _TIMEOUT_SECONDS = 30
+_TAR_FILTERS_SINCE = (3, 11, 4)
 
 
 def kaggle_folder(preset: str, file: str | None = None) -> Path:
@@ -76,7 +77,7 @@ def kaggle_folder(preset: str, file: str | None = None) -> Path:
             _consent(page, KAGGLE_LOGIN),
         )
         # kagglehub unpacks with a filter, an argument that older releases do not know.
-        if isinstance(error, TypeError) and not hasattr(tarfile, "data_filter"):
+        if isinstance(error, TypeError) and sys.version_info < _TAR_FILTERS_SINCE:
             version = platform.python_version()
             reason = f"Python {version} cannot unpack archives safely"
             remedy = "use Python 3.11.4 or a later one"

@@ -29,8 +29,8 @@ from tests.compare.made import made_probe, made_run
 
 def test_a_probe_is_read_as_it_was_written(tmp_path: Path) -> None:
     probe = made_probe(moved_loss=0.1 + 0.2)
-    probe.save(tmp_path / "probes" / "one.npz")
-    found = Probe.load(tmp_path / "probes" / "one.npz")
+    probe.save(tmp_path / "probes" / "one.safetensors")
+    found = Probe.load(tmp_path / "probes" / "one.safetensors")
     for field in dataclasses.fields(Probe):
         ours, theirs = (getattr(each, field.name) for each in (probe, found))
         if isinstance(ours, dict) and field.name.endswith("gradients"):
@@ -41,19 +41,19 @@ def test_a_probe_is_read_as_it_was_written(tmp_path: Path) -> None:
         else:
             assert ours == theirs
     assert found.parameters == 14
-    assert [path.name for path in (tmp_path / "probes").iterdir()] == ["one.npz"]
+    assert [path.name for path in (tmp_path / "probes").iterdir()] == ["one.safetensors"]
 
 
 def test_what_is_no_probe_is_said_so(tmp_path: Path) -> None:
-    (tmp_path / "cut.npz").write_bytes(b"PK\x03\x04")
+    (tmp_path / "cut.safetensors").write_bytes(b"\x08")
     with pytest.raises(RunError, match="is no probe of this kerasft"):
-        Probe.load(tmp_path / "cut.npz")
+        Probe.load(tmp_path / "cut.safetensors")
 
 
 def test_a_probe_is_taken_up_for_its_own_run_alone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    run, path, started = made_run(tmp_path / "run"), tmp_path / "run.npz", []
+    run, path, started = made_run(tmp_path / "run"), tmp_path / "run.safetensors", []
 
     def run_module(arguments: Sequence[str], log: Path) -> Ended:
         started.append(list(arguments))
@@ -74,7 +74,7 @@ def test_a_process_that_fails_gives_its_reason(
 ) -> None:
     ended = Ended("failed", "RunError: the rows have changed", {})
     monkeypatch.setattr(probes, "run_module", lambda arguments, log: ended)
-    found = probe_of(made_run(tmp_path / "run"), tmp_path / "run.npz", tmp_path / "log")
+    found = probe_of(made_run(tmp_path / "run"), tmp_path / "run.safetensors", tmp_path / "log")
     assert found == "RunError: the rows have changed"
 
 
