@@ -35,7 +35,7 @@ class Bounds:
 
 
 BOUNDS = {
-    "float32": Bounds(logits=1e-4, loss=1e-5, gradient=1e-4, losses=1e-3),
+    "float32": Bounds(logits=1e-4, loss=3e-5, gradient=5e-4, losses=1e-3),
     "bfloat16": Bounds(logits=3e-2, loss=5e-3, gradient=1e-1, losses=1e-2),
     "float16": Bounds(logits=4e-3, loss=1e-3, gradient=2e-2, losses=3e-3),
 }
