@@ -27,6 +27,11 @@ PACKAGES = {"hf": ("transformers", "peft"), "trl": ("transformers", "peft", "acc
 _STRANGERS = ("keras", "jax")
 
 
+def train_options(engine: str, backend: str) -> list[str]:
+    """What `kerasft train` is given to train with an engine and its backend."""
+    return ["--backend", backend] if engine == DEFAULT else ["--engine", engine]
+
+
 def check(engine: str, backend: str, recipe: Recipe, *, callbacks: bool = False) -> None:
     """Refuse what an engine cannot do, before anything is loaded.
 

@@ -9,7 +9,6 @@ from kerasft.bench.processes import folder_for_logs
 from kerasft.compare import contenders as groups_of
 from kerasft.compare import engines
 from kerasft.compare.contenders import LAYOUT, Entrant, Group
-from kerasft.compare.engines import Engine
 from kerasft.compare.evaluations import MOST_EXAMPLES
 from kerasft.compare.facts import facts_of, not_run
 from kerasft.compare.gate import FIRST_LOSSES, Looked, gate
@@ -17,6 +16,7 @@ from kerasft.compare.probes import probe_of
 from kerasft.compare.result import Check, Comparison, Contender, RunFacts
 from kerasft.compare.scored import Scored
 from kerasft.console import Reporter, SilentReporter
+from kerasft.engines import train_options
 from kerasft.errors import KerasftError
 from kerasft.recipe import to_toml
 from kerasft.runs import RunFolder, is_run
@@ -273,8 +273,6 @@ def _train_command(group: Group) -> str:
     """The line that trains a contender's first run again, from the recipe of the report."""
     entrant = group.first
     assert entrant is not None
-    options = Engine(
-        str(entrant.record.get("engine")), str(entrant.record.get("backend"))
-    ).options()
+    options = train_options(str(entrant.record.get("engine")), str(entrant.record.get("backend")))
     words = ["kerasft train --recipe recipe.toml", *options, f"--set train.seed={entrant.seed}"]
     return " ".join(words)

@@ -17,6 +17,7 @@ from pathlib import Path
 
 from kerasft.bench.processes import run_module
 from kerasft.console import Reporter
+from kerasft.engines import train_options
 from kerasft.errors import KerasftError, RunError, collected
 from kerasft.evaluating.asked import Asked
 from kerasft.locking import held_by, is_locked
@@ -33,12 +34,6 @@ class Engine:
     engine: str
     backend: str
     resumes: bool = True
-
-    def options(self) -> list[str]:
-        """Of `kerasft train`."""
-        if self.engine == "keras":
-            return ["--backend", self.backend]
-        return ["--engine", self.engine]
 
 
 ENGINES: Mapping[str, Engine] = {
@@ -204,7 +199,8 @@ def _train(plan: Plan, name: str, seed: int, reporter: Reporter) -> str | None:
 
 def train_arguments(plan: Plan, name: str, seed: int) -> list[str]:
     """What `kerasft` is given to train a run."""
-    words = ["train", "--recipe", plan.recipe, *ENGINES[name].options()]
+    engine = ENGINES[name]
+    words = ["train", "--recipe", plan.recipe, *train_options(engine.engine, engine.backend)]
     for text in plan.settings(seed):
         words += ["--set", text]
     return [*words, "--out", str(plan.folder(name, seed))]

@@ -63,22 +63,3 @@ def variables(dark: bool) -> str:
     return " ".join(
         f"--{colour.name}: {colour.dark if dark else colour.light};" for colour in COLOURS
     )
-
-
-def contrast(one: str, other: str) -> float:
-    """Contrast of two colours, 1 to 21, as WCAG 2.2 defines it (relative luminance).
-
-    Args:
-        one, other: as `#rrggbb`.
-    """
-    lighter, darker = sorted((_luminance(one), _luminance(other)), reverse=True)
-    return (lighter + 0.05) / (darker + 0.05)
-
-
-def _luminance(colour: str) -> float:
-    channels = [int(colour[place : place + 2], 16) / 255 for place in (1, 3, 5)]
-    linear = [
-        value / 12.92 if value <= 0.04045 else ((value + 0.055) / 1.055) ** 2.4
-        for value in channels
-    ]
-    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]

@@ -9,11 +9,10 @@ from typing import Any
 from kerasft.errors import KerasftError, RunError
 from kerasft.export.card_facts import hub_base, public_name, public_recipe
 from kerasft.export.card_licences import Licence, licence_of
-from kerasft.locking import is_locked
 from kerasft.recipe import Recipe
 from kerasft.records import read_json
 from kerasft.report.answers import Answered, chosen
-from kerasft.runs import RunFolder
+from kerasft.runs import RunFolder, actual_status
 
 
 @dataclass(frozen=True)
@@ -37,8 +36,7 @@ class RunContents:
 
     Attributes:
         name: of its folder.
-        status: of the record; `training` while a process has it, `killed` where it says
-            running and none has.
+        status: see `kerasft.runs.actual_status`.
         record: run.json.
         recipe: without folders of the machine; None where it cannot be read.
         lines: of metrics.jsonl, those whose loss is a number.
@@ -80,12 +78,9 @@ def read_run(run: RunFolder) -> RunContents:
     except RunError as error:
         lines = []
         faults.append(str(error))
-    status = str(record.get("status", "damaged"))
-    if status == "running":
-        status = "training" if is_locked(run.path) else "killed"
     return RunContents(
         name=run.path.resolve().name,
-        status=status,
+        status=actual_status(run.path, record),
         record=record,
         recipe=recipe,
         lines=[line for line in lines if line.get("loss") is not None],

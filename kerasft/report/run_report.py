@@ -4,6 +4,8 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from kerasft.backend import DEFAULT as DEFAULT_BACKEND
+from kerasft.engines import DEFAULT, train_options
 from kerasft.export.card_facts import hub_base, public_name
 from kerasft.export.card_scores import scores, sides
 from kerasft.recipe import fields, to_toml
@@ -100,7 +102,7 @@ _STATES = {
     "stopped": "was stopped",
     "failed": "failed",
     "killed": "was killed",
-    "training": "goes on",
+    "running": "goes on",
     "finished": "ended",
 }
 
@@ -112,7 +114,7 @@ def _notices(run: RunContents) -> Iterator[Notice]:
     elif run.status == "killed":
         text = "This run was killed: its record says running, and no process has it."
         yield Notice("bad", text, ["`kerasft train --resume RUN` goes on with it."])
-    elif run.status == "training":
+    elif run.status == "running":
         yield Notice("warning", "This run is still training; what stands here is so far.")
     elif run.status == "stopped":
         yield Notice("warning", "This run was stopped before its end.", [why] if why else [])
@@ -296,9 +298,10 @@ def reproduce(run: RunContents) -> list[str]:
     record = run.record
     number = (record.get("versions") or {}).get("kerasft")
     lines = [f"pip install kerasft=={number}"] if number else []
-    engine = record.get("engine") or "keras"
-    train = f"kerasft train --recipe recipe.toml --backend {record.get('backend') or 'torch'}"
-    lines.append(train + (f" --engine {engine}" if engine != "keras" else "") + " --out RUN")
+    options = train_options(
+        record.get("engine") or DEFAULT, record.get("backend") or DEFAULT_BACKEND
+    )
+    lines.append(" ".join(["kerasft train --recipe recipe.toml", *options, "--out RUN"]))
     for each in run.evaluations:
         command = public_command(str(each.result.get("command") or ""))
         lines.append(command.replace(f" {run.name} ", " RUN ") or "kerasft eval RUN --base")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
@@ -13,29 +13,12 @@ from kerasft.bench.processes import Ended
 from kerasft.compare import comparison, engines
 from kerasft.compare.engines import Plan, check
 from kerasft.errors import KerasftError
-from kerasft.evaluating.asked import Asked
 from kerasft.recipe import load, to_toml
 from kerasft.runs import RunFolder
 from tests.compare.made import add_evaluation, made_probe, made_run, recipe
+from tests.evaluating.test_asked import PLAIN
 
-ASKED = Asked(
-    run_or_model="RUN",
-    recipe=None,
-    data=None,
-    db=None,
-    split=None,
-    limit=4,
-    base=False,
-    perplexity=True,
-    forgetting=None,
-    retry=0,
-    judge=None,
-    judge_model=None,
-    judge_prices=None,
-    out=None,
-    backend=None,
-    settings=(),
-)
+ASKED = replace(PLAIN, run_or_model="RUN", limit=4)
 
 
 @dataclass
