@@ -14,6 +14,9 @@ if TYPE_CHECKING:
 EMPTY = "(empty)"
 """What stands for a text that has nothing in it."""
 
+Publish = Callable[[str], str]
+"""Makes a text fit to be shown to others; see `kerasft.report.public.publisher`."""
+
 Tone = Literal["plain", "good", "bad", "warning"]
 
 

@@ -16,6 +16,7 @@ from kerasft.report.document import (
     Paragraph,
     Plot,
     Plots,
+    Publish,
     Section,
     Table,
     Text,
@@ -24,8 +25,6 @@ from kerasft.report.document import (
 from kerasft.report.palette import variables
 from kerasft.report.svg import inline
 from kerasft.report.words import visible
-
-Publish = Callable[[str], str]
 
 # Nothing may run or be fetched, whatever a text holds.
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"

@@ -14,13 +14,12 @@ from kerasft.report.document import (
     Notice,
     Paragraph,
     Plots,
+    Publish,
     Section,
     Table,
     Tiles,
 )
 from kerasft.report.words import visible
-
-Publish = Callable[[str], str]
 
 PLOTS = "plots"
 """Folder of the PNG files, beside the Markdown file."""

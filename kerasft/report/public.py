@@ -3,18 +3,19 @@
 import functools
 import re
 import shlex
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from kerasft.export.card_facts import public_name, publishable
 from kerasft.masking import masked
+from kerasft.report.document import Publish
 
 _LOCAL = re.compile(r"[/~]|\.{1,2}[/\\]|file:|[A-Za-z]:[\\/]")
 _PATH = re.compile(r"(?<![\w/:.<])(?:[A-Za-z]:)?(?:[\\/][\w.@+-]+){2,}[\\/]?")
 
 
-def publisher(folder: Path) -> Callable[[str], str]:
+def publisher(folder: Path) -> Publish:
     """What takes secrets and the folders around `folder` out of a text.
 
     A report has a thousand short texts, and most of them name no folder.

@@ -151,9 +151,7 @@ def test_losses_that_are_no_numbers_are_left_out(tmp_path):
 
 def test_a_twin_is_trained_again_by_its_engine(tmp_path):
     run = made_run(tmp_path / "run", engine="hf")
-    assert "kerasft train --recipe recipe.toml --engine hf --out RUN" in text_of(
-        run
-    )
+    assert "kerasft train --recipe recipe.toml --engine hf --out RUN" in text_of(run)
 
 
 def test_instructions_have_no_right_and_wrong(tmp_path):
