@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,7 @@ from kerasft.masking import masked
 from kerasft.records import cannot_write
 
 _REASON = 300  # characters
+_POLL_SECONDS = 0.1
 _ERROR = re.compile(r"^[\w.]*(Error|Exception|Interrupt|Exit)(:|$)")
 
 
@@ -78,7 +80,46 @@ def run_module(arguments: Sequence[str], log: Path, timeout: float | None = None
         log: gets its output, in a folder that is there.
         timeout: seconds; as long as it takes where not given.
     """
-    with _terminated(), log.open("wb") as output:
+    with _terminated(), _started(arguments, log) as process:
+        try:
+            code = process.wait(timeout)
+        except subprocess.TimeoutExpired:
+            return Ended("timeout", f"not done after {timeout:g} s", {})
+    return _ended(code, log)
+
+
+def run_modules(tasks: Sequence[tuple[Sequence[str], Path]], at_once: int) -> list[Ended]:
+    """Run `python -m ARGUMENTS` for many, some at a time.
+
+    Args:
+        tasks: arguments and log of each, as for `run_module`.
+        at_once: the most processes at any time.
+
+    Returns:
+        How each ended, in the order of the tasks.
+    """
+    ended: dict[int, Ended] = {}
+    with _terminated(), contextlib.ExitStack() as all_of_them:
+        waiting = list(enumerate(tasks))
+        running: dict[int, tuple[subprocess.Popen, contextlib.ExitStack]] = {}
+        while waiting or running:
+            while waiting and len(running) < at_once:
+                place, (arguments, log) = waiting.pop(0)
+                own = all_of_them.enter_context(contextlib.ExitStack())
+                running[place] = own.enter_context(_started(arguments, log)), own
+            for place, (process, own) in list(running.items()):
+                if process.poll() is not None:
+                    own.close()
+                    ended[place] = _ended(process.returncode, tasks[place][1])
+                    del running[place]
+            time.sleep(_POLL_SECONDS if running else 0)
+    return [ended[place] for place in range(len(tasks))]
+
+
+@contextlib.contextmanager
+def _started(arguments: Sequence[str], log: Path) -> Iterator[subprocess.Popen]:
+    """A process that writes to a log; at the end of the block it and its children have ended."""
+    with log.open("wb") as output:
         process = subprocess.Popen(
             [sys.executable, "-m", *arguments],
             stdin=subprocess.DEVNULL,
@@ -87,11 +128,12 @@ def run_module(arguments: Sequence[str], log: Path, timeout: float | None = None
             start_new_session=True,
         )
         try:
-            code = process.wait(timeout)
-        except subprocess.TimeoutExpired:
-            return Ended("timeout", f"not done after {timeout:g} s", {})
+            yield process
         finally:
             _end(process)
+
+
+def _ended(code: int, log: Path) -> Ended:
     if code == 0:
         return Ended("ok", "", {})
     return Ended("failed", _reason(code, log.read_text("utf-8", errors="replace")), {})

@@ -47,6 +47,13 @@ if TYPE_CHECKING:
     "--price-per-hour", type=click.FloatRange(min=0), help="Of the device, for what a run costs."
 )
 @click.option("--no-gate", is_flag=True, help="Leave the parity gate out; nothing is ranked then.")
+@click.option(
+    "--jobs",
+    type=click.IntRange(min=1),
+    default=1,
+    show_default=True,
+    help="Runs that are scored and probed at once. Trainings are timed, and run one by one.",
+)
 @json_option
 def compare(
     runs: tuple[Path, ...],
@@ -59,6 +66,7 @@ def compare(
     out: Path | None,
     price_per_hour: float | None,
     no_gate: bool,
+    jobs: int,
     as_json: bool,
 ) -> None:
     """Compare runs, or train a recipe with several engines and compare those.
@@ -92,10 +100,10 @@ def compare(
         "reporter": reporter,
     }
     if recipe is not None:
-        plan = _plan(recipe, engines, seeds, overrides, evaluations, no_eval, out)
+        plan = _plan(recipe, engines, seeds, overrides, evaluations, no_eval, out, jobs)
         result = comparison.compare_engines(plan, **how)
     else:
-        result = comparison.compare_runs(runs, out, **how)
+        result = comparison.compare_runs(runs, out, jobs=jobs, **how)
     from kerasft.report.writing import write_comparison_report
 
     with reporter.working("Writing the report"):
@@ -120,6 +128,7 @@ def _plan(
     evaluations: Sequence[str],
     no_eval: bool,
     out: Path,
+    jobs: int,
 ) -> "Plan":
     from kerasft.compare.engines import ENGINES, Plan
     from kerasft.recipe import load
@@ -132,7 +141,7 @@ def _plan(
     if not (evaluations or no_eval) and load(recipe, overrides).data.validation:
         evaluations = ("",)
     asked = [_asked(text) for text in evaluations]
-    return Plan(recipe, overrides, list(dict.fromkeys(names)), seeds, asked, out)
+    return Plan(recipe, overrides, list(dict.fromkeys(names)), seeds, asked, out, jobs)
 
 
 def _asked(text: str) -> "Asked":

@@ -12,13 +12,14 @@ from kerasft.compare.contenders import LAYOUT, Entrant, Group
 from kerasft.compare.evaluations import MOST_EXAMPLES
 from kerasft.compare.facts import facts_of, not_run
 from kerasft.compare.gate import FIRST_LOSSES, Looked, gate
-from kerasft.compare.probes import probe_of
+from kerasft.compare.probes import Wanted, probes_of
 from kerasft.compare.result import Check, Comparison, Contender, RunFacts
 from kerasft.compare.scored import Scored
 from kerasft.console import Reporter, SilentReporter
 from kerasft.engines import train_options
 from kerasft.errors import KerasftError
 from kerasft.recipe import to_toml
+from kerasft.report.words import count
 from kerasft.runs import RunFolder, is_run
 from kerasft.versions import versions
 
@@ -29,6 +30,7 @@ def compare_runs(
     *,
     checked: bool = True,
     price_per_hour: float | None = None,
+    jobs: int = 1,
     reporter: Reporter | None = None,
 ) -> Comparison:
     """Compare runs that are there, and write compare.json.
@@ -39,6 +41,7 @@ def compare_runs(
         out: folder of the comparison.
         checked: whether the parity gate is asked; without it nothing is ranked.
         price_per_hour: of the device.
+        jobs: how many runs the gate probes at once.
         reporter: told what happens.
 
     Raises:
@@ -57,7 +60,15 @@ def compare_runs(
     title = " against ".join(group.name for group in found)
     commands = [_train_command(group) for group in found]
     return _compare(
-        found, Path(out), title, commands, [], checked, price_per_hour, reporter or SilentReporter()
+        found,
+        Path(out),
+        title,
+        commands,
+        [],
+        checked,
+        price_per_hour,
+        jobs,
+        reporter or SilentReporter(),
     )
 
 
@@ -90,7 +101,9 @@ def compare_engines(
         raise KerasftError(f"no run could be compared: {reasons}")
     commands = [plan.command([group.name for group in found])]
     title = f"{Path(plan.recipe).stem}: {', '.join(group.name for group in found)}"
-    result = _compare(found, plan.out, title, commands, notes, checked, price_per_hour, reporter)
+    result = _compare(
+        found, plan.out, title, commands, notes, checked, price_per_hour, plan.jobs, reporter
+    )
     if len(plan.engines) > 1 and sum(_has_numbers(each) for each in result.contenders) < 2:
         raise KerasftError(
             f"there is nothing to compare: {'; '.join(result.why_not)}. What there is stands in "
@@ -124,11 +137,12 @@ def _compare(
     notes: Sequence[str],
     checked: bool,
     price_per_hour: float | None,
+    jobs: int,
     reporter: Reporter,
 ) -> Comparison:
     reference = groups_of.reference_of(found)
     others = [group for group in found if group is not reference]
-    checks = _gate(reference, others, out, reporter) if checked else []
+    checks = _gate(reference, others, out, jobs, reporter) if checked else []
     scored = Scored(found, reference)
     tests, examples = scored.compared([group.name for group in [reference, *others]])
     why_not = {group.name: _why_not(reference, group, checks, checked) for group in found}
@@ -169,28 +183,39 @@ def _compare(
     return result
 
 
-def _gate(reference: Group, others: Sequence[Group], out: Path, reporter: Reporter) -> list[Check]:
+def _gate(
+    reference: Group, others: Sequence[Group], out: Path, jobs: int, reporter: Reporter
+) -> list[Check]:
     """The checks of every contender against the reference, on the seeds that both finished."""
-    folder_for_logs(out)
-    looked: dict[str, dict[int, Looked]] = {}
     wanted = [group for group in others if _finished_seeds(group) & _finished_seeds(reference)]
-    for group in [reference, *wanted] if wanted else []:
-        looked[group.name] = {}
-        for seed in sorted(_finished_seeds(group) & _finished_seeds(reference)):
-            entrant = group.entrants[seed]
-            name = f"{group.name}-seed-{seed}"
-            with reporter.working(f"Probing {group.name}, seed {seed}"):
-                probe = probe_of(
-                    entrant.run,
-                    out / "probes" / f"{name}.safetensors",
-                    out / "logs" / f"probe-{name}.log",
-                )
-            looked[group.name][seed] = Looked(
-                probe=probe,
-                losses=_first_losses(entrant),
-                engine=str(entrant.record.get("engine")),
-                dropout=float(entrant.settings["lora.dropout"]),
-            )
+    if not wanted:
+        return []
+    folder_for_logs(out)
+    runs = [
+        (group.name, seed)
+        for group in [reference, *wanted]
+        for seed in sorted(_finished_seeds(group) & _finished_seeds(reference))
+    ]
+    entrants = {group.name: group.entrants for group in [reference, *wanted]}
+    asked = [
+        Wanted(
+            run=entrants[name][seed].run,
+            path=out / "probes" / f"{name}-seed-{seed}.safetensors",
+            log=out / "logs" / f"probe-{name}-seed-{seed}.log",
+        )
+        for name, seed in runs
+    ]
+    with reporter.working(f"Probing {count(len(runs), 'run')}"):
+        probes = probes_of(asked, jobs)
+    looked: dict[str, dict[int, Looked]] = {}
+    for (name, seed), probe in zip(runs, probes, strict=True):
+        entrant = entrants[name][seed]
+        looked.setdefault(name, {})[seed] = Looked(
+            probe=probe,
+            losses=_first_losses(entrant),
+            engine=str(entrant.record.get("engine")),
+            dropout=float(entrant.settings["lora.dropout"]),
+        )
     return [
         check
         for group in wanted

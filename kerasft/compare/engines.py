@@ -1,4 +1,6 @@
-"""Training and scoring the contenders of a recipe: a process a run, one after the other.
+"""Training and scoring the contenders of a recipe, each in a process of its own.
+
+Trainings are timed, so they run one after the other; scores are not, and may run together.
 
 A comparison's folder keeps what is done, so that one that was cut goes on:
 
@@ -15,7 +17,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from kerasft.bench.processes import run_module
+from kerasft.bench.processes import run_module, run_modules
 from kerasft.console import Reporter
 from kerasft.engines import train_options
 from kerasft.errors import KerasftError, RunError, collected
@@ -23,6 +25,7 @@ from kerasft.evaluating.asked import Asked
 from kerasft.locking import held_by, is_locked
 from kerasft.recipe import Recipe, load
 from kerasft.records import read_json
+from kerasft.report.words import count
 from kerasft.resuming import flat
 from kerasft.runs import RunFolder, is_run
 
@@ -66,6 +69,7 @@ class Plan:
         seeds: how many; the first is the recipe's `train.seed`, each other one higher.
         evaluations: what is asked of each finished run; its own folder stands for the run.
         out: the comparison's folder.
+        jobs: how many runs are scored at once.
     """
 
     recipe: str
@@ -74,6 +78,7 @@ class Plan:
     seeds: int
     evaluations: Sequence[Asked]
     out: Path
+    jobs: int = 1
 
     def settings(self, seed: int) -> list[str]:
         """The `--set` texts of a run."""
@@ -158,17 +163,13 @@ def carry_out(plan: Plan, reporter: Reporter) -> dict[tuple[str, int], str]:
         By engine and seed, why it failed where it did.
     """
     failed: dict[tuple[str, int], str] = {}
-    for seed in plan.all_seeds():
-        for name in plan.engines:
-            why = _train(plan, name, seed, reporter)
-            if why is not None:
-                failed[name, seed] = why
-                reporter.note(f"{name}, seed {seed}, failed: {why}")
-                continue
-            for place, asked in enumerate(plan.evaluations, 1):
-                why = _score(plan, name, seed, asked, place, reporter)
-                if why is not None:
-                    reporter.note(f"{name}, seed {seed}, could not be scored: {why}")
+    runs = [(name, seed) for seed in plan.all_seeds() for name in plan.engines]
+    for name, seed in runs:
+        why = _train(plan, name, seed, reporter)
+        if why is not None:
+            failed[name, seed] = why
+            reporter.note(f"{name}, seed {seed}, failed: {why}")
+    _score(plan, [run for run in runs if run not in failed], reporter)
     return failed
 
 
@@ -206,21 +207,33 @@ def train_arguments(plan: Plan, name: str, seed: int) -> list[str]:
     return [*words, "--out", str(plan.folder(name, seed))]
 
 
-def _score(
-    plan: Plan, name: str, seed: int, asked: Asked, place: int, reporter: Reporter
-) -> str | None:
-    """Score a run as asked, unless that was done; why it failed."""
-    folder = plan.folder(name, seed)
+def _score(plan: Plan, runs: Sequence[tuple[str, int]], reporter: Reporter) -> None:
+    """Score runs as the plan asks, where that was not done; tell what failed."""
+    tasks, names = [], []
+    for name, seed in runs:
+        for place, asked in enumerate(plan.evaluations, 1):
+            words = _score_arguments(plan.folder(name, seed), asked)
+            if words is not None:
+                tasks.append((words, plan.log(f"eval-{name}-seed-{seed}-{place}")))
+                names.append(f"{name}, seed {seed}")
+    if not tasks:
+        return
+    together = f", {plan.jobs} at a time" if plan.jobs > 1 else ""
+    with reporter.working(f"Scoring {count(len(tasks), 'run')}{together}"):
+        endings = run_modules(tasks, plan.jobs)
+    for name, (_, log), ended in zip(names, tasks, endings, strict=True):
+        if ended.status != "ok":
+            reporter.note(f"{name}, could not be scored: {ended.reason} (see {log})")
+
+
+def _score_arguments(folder: Path, asked: Asked) -> list[str] | None:
+    """What `kerasft` is given to score a run; None where it was scored so already."""
     asked = replace(asked, run_or_model=str(folder), backend=asked.backend or EVAL_BACKEND)
     words = shlex.split(asked.command())
     # The folder may lie elsewhere now; its evaluations are its own.
     options = words[RUN_WORD + 1 :]
-    if any(options == _options(file) for file in (folder / "eval").glob("*.json")):
-        return None
-    log = plan.log(f"eval-{folder.name}-{place}")
-    with reporter.working(f"Scoring {name}, seed {seed}"):
-        ended = run_module(words, log)
-    return None if ended.status == "ok" else f"{ended.reason} (see {log})"
+    done = any(options == _options(file) for file in (folder / "eval").glob("*.json"))
+    return None if done else words
 
 
 def _options(file: Path) -> list[str]:

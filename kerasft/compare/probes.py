@@ -2,9 +2,11 @@
 
 import hashlib
 import json
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
-from kerasft.bench.processes import run_module
+from kerasft.bench.processes import run_modules
 from kerasft.compare.probing import Probe
 from kerasft.errors import RunError
 from kerasft.resuming import flat
@@ -24,24 +26,46 @@ def key_of(run: RunFolder) -> str:
     return hashlib.sha256(json.dumps(known, sort_keys=True).encode()).hexdigest()
 
 
-def probe_of(run: RunFolder, path: Path, log: Path) -> Probe | str:
-    """The probe of a run: the one that is kept at `path`, or a new one.
+@dataclass(frozen=True)
+class Wanted:
+    """A probe that is asked for.
+
+    Attributes:
+        run: that was trained.
+        path: .safetensors, where the probe is kept.
+        log: gets the output of the process.
+    """
+
+    run: RunFolder
+    path: Path
+    log: Path
+
+
+def probes_of(wanted: Sequence[Wanted], at_once: int) -> list[Probe | str]:
+    """The probes of runs: those that are kept, and new ones.
 
     Args:
-        run: that was trained.
-        path: .safetensors, where it is kept.
-        log: gets the output of the process.
+        wanted: in any order.
+        at_once: the most processes at any time.
 
     Returns:
-        The probe, or why there is none, in a sentence.
+        Each probe or, in a sentence, why there is none.
     """
-    kept = _kept(path)
-    if kept is not None and kept.key == key_of(run):
-        return kept
-    ended = run_module(["kerasft.compare.probe", str(run.path), str(path)], log)
-    if ended.status != "ok":
-        return ended.reason
-    return Probe.load(path)
+    found: dict[int, Probe | str] = {}
+    missing = []
+    for place, each in enumerate(wanted):
+        kept = _kept(each.path)
+        if kept is not None and kept.key == key_of(each.run):
+            found[place] = kept
+        else:
+            missing.append(place)
+    tasks = [
+        (["kerasft.compare.probe", str(each.run.path), str(each.path)], each.log)
+        for each in (wanted[place] for place in missing)
+    ]
+    for place, ended in zip(missing, run_modules(tasks, at_once), strict=True):
+        found[place] = Probe.load(wanted[place].path) if ended.status == "ok" else ended.reason
+    return [found[place] for place in range(len(wanted))]
 
 
 def _kept(path: Path) -> Probe | None:

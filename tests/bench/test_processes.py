@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from kerasft.bench import processes
-from kerasft.bench.processes import folder_for_logs, run_worker
+from kerasft.bench.processes import folder_for_logs, run_modules, run_worker
 
 
 def test_the_reason_of_a_failure_is_its_error(tmp_path: Path) -> None:
@@ -71,3 +71,31 @@ def test_a_killed_process_says_so(tmp_path: Path, monkeypatch) -> None:
     monkeypatch.setattr(processes.sys, "executable", str(script))
     ended = run_worker("hf", tmp_path, tmp_path / "hf.log", timeout=10)
     assert ended.reason == "killed by SIGKILL, perhaps for want of memory"
+
+
+def test_many_run_some_at_a_time_and_are_told_in_their_order(tmp_path: Path, monkeypatch) -> None:
+    script = tmp_path / "counts"
+    script.write_text(
+        f"#!/bin/sh\ncd {tmp_path}; mkdir running-$3; ls -d running-* | wc -l >> seen\n"
+        "sleep 0.$3; rmdir running-$3; echo Error: $3; exit $4\n"
+    )
+    script.chmod(0o755)
+    monkeypatch.setattr(processes.sys, "executable", str(script))
+    tasks = [([f"{9 - place}", str(place % 2)], tmp_path / f"{place}.log") for place in range(5)]
+    ended = run_modules([(["module", *words], log) for words, log in tasks], 2)
+    assert [each.status for each in ended] == ["ok", "failed", "ok", "failed", "ok"]
+    assert [each.reason for each in ended] == ["", "Error: 8", "", "Error: 6", ""]
+    assert max(map(int, (tmp_path / "seen").read_text().split())) == 2
+
+
+def test_an_interruption_ends_all_that_run(tmp_path, marker, monkeypatch) -> None:
+    def interrupted(seconds: float) -> None:
+        while not marker.exists():
+            pass
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(processes.time, "sleep", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        run_modules([(["one"], tmp_path / "1.log"), (["two"], tmp_path / "2.log")], 2)
+    monkeypatch.undo()
+    assert_nobody_writes(marker)

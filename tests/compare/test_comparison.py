@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,10 +10,10 @@ import pytest
 
 from kerasft.compare import comparison
 from kerasft.compare.comparison import compare_runs
+from kerasft.compare.probes import Wanted
 from kerasft.compare.probing import Probe
 from kerasft.compare.result import CHECKS, Comparison
 from kerasft.errors import KerasftError
-from kerasft.runs import RunFolder
 from tests.compare.made import add_evaluation, made_probe, made_run
 
 
@@ -21,10 +22,10 @@ def probes(monkeypatch: pytest.MonkeyPatch) -> dict[str, Probe | str]:
     """Probes by the name of the run's folder; a good one where none is given."""
     given: dict[str, Probe | str] = {}
 
-    def probe_of(run: RunFolder, path: Path, log: Path) -> Probe | str:
-        return given.get(run.path.name, made_probe())
+    def probes_of(wanted: Sequence[Wanted], at_once: int) -> list[Probe | str]:
+        return [given.get(each.run.path.name, made_probe()) for each in wanted]
 
-    monkeypatch.setattr(comparison, "probe_of", probe_of)
+    monkeypatch.setattr(comparison, "probes_of", probes_of)
     return given
 
 

@@ -59,12 +59,18 @@ class Machine:
         made_run(folder, engine=engine, backend=backend, seed=settings.train.seed, **changed)
         return Ended("ok", "", {})
 
+    def run_many(self, tasks: Sequence[tuple[Sequence[str], Path]], at_once: int) -> list[Ended]:
+        return [self.run(arguments, log) for arguments, log in tasks]
+
 
 @pytest.fixture
 def machine(monkeypatch: pytest.MonkeyPatch) -> Machine:
     made = Machine()
     monkeypatch.setattr(engines, "run_module", made.run)
-    monkeypatch.setattr(comparison, "probe_of", lambda run, path, log: made_probe())
+    monkeypatch.setattr(engines, "run_modules", made.run_many)
+    monkeypatch.setattr(
+        comparison, "probes_of", lambda wanted, at_once: [made_probe() for _ in wanted]
+    )
     return made
 
 

@@ -12,7 +12,7 @@ import pytest
 
 from kerasft.bench.processes import Ended
 from kerasft.compare import probes
-from kerasft.compare.probes import key_of, probe_of
+from kerasft.compare.probes import Wanted, key_of, probes_of
 from kerasft.compare.probing import (
     MOVED,
     Fed,
@@ -53,29 +53,34 @@ def test_what_is_no_probe_is_said_so(tmp_path: Path) -> None:
 def test_a_probe_is_taken_up_for_its_own_run_alone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    run, path, started = made_run(tmp_path / "run"), tmp_path / "run.safetensors", []
+    runs = [made_run(tmp_path / name) for name in ("one", "two")]
+    wanted = [Wanted(run, run.path.with_suffix(".safetensors"), tmp_path / "log") for run in runs]
+    started = []
 
-    def run_module(arguments: Sequence[str], log: Path) -> Ended:
-        started.append(list(arguments))
-        made_probe(key=key_of(run)).save(path)
-        return Ended("ok", "", {})
+    def run_modules(tasks: Sequence[tuple[Sequence[str], Path]], at_once: int) -> list[Ended]:
+        for arguments, _ in tasks:
+            started.append(Path(arguments[1]).name)
+            run = next(run for run in runs if str(run.path) == arguments[1])
+            made_probe(key=key_of(run), loss=float(len(started))).save(Path(arguments[2]))
+        return [Ended("ok", "", {}) for _ in tasks]
 
-    monkeypatch.setattr(probes, "run_module", run_module)
+    monkeypatch.setattr(probes, "run_modules", run_modules)
     for _ in range(2):
-        assert isinstance(probe_of(run, path, tmp_path / "log"), Probe)
-    assert started == [["kerasft.compare.probe", str(run.path), str(path)]]
-    run.update_run(base={"fingerprint": "another"})
-    probe_of(run, path, tmp_path / "log")
-    assert len(started) == 2
+        assert [probe.loss for probe in probes_of(wanted, 2)] == [1.0, 2.0]
+    runs[0].update_run(base={"fingerprint": "another"})
+    assert [probe.loss for probe in probes_of(wanted, 2)] == [3.0, 2.0]
+    assert started == ["one", "two", "one"]
 
 
 def test_a_process_that_fails_gives_its_reason(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ended = Ended("failed", "RunError: the rows have changed", {})
-    monkeypatch.setattr(probes, "run_module", lambda arguments, log: ended)
-    found = probe_of(made_run(tmp_path / "run"), tmp_path / "run.safetensors", tmp_path / "log")
-    assert found == "RunError: the rows have changed"
+    monkeypatch.setattr(probes, "run_modules", lambda tasks, at_once: [ended for _ in tasks])
+    run = made_run(tmp_path / "run")
+    assert probes_of([Wanted(run, tmp_path / "run.safetensors", tmp_path / "log")], 1) == [
+        "RunError: the rows have changed"
+    ]
 
 
 def test_a_hash_of_what_is_fed_is_of_values_and_shapes() -> None:
