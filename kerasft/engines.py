@@ -47,8 +47,15 @@ def check(engine: str, backend: str, recipe: Recipe, *, callbacks: bool = False)
     if engine not in ENGINES:
         raise KerasftError(f"engine {engine!r} is not known; expected {', '.join(ENGINES)}")
     if engine == "keras":
+        if recipe.model.quantization == "float8":
+            _check_float8(backend, recipe)
         return
     faults = []
+    if recipe.model.quantization != "none":
+        faults.append(
+            f"model.quantization is {recipe.model.quantization}, which the engine keras alone "
+            "does: set it to none"
+        )
     if backend != DEFAULT_BACKEND:
         faults.append(f"it runs on torch, and the backend is {backend}: leave --backend out")
     if recipe.lora.layout != "peft":
@@ -71,6 +78,23 @@ def check(engine: str, backend: str, recipe: Recipe, *, callbacks: bool = False)
         )
     if faults:
         raise KerasftError(collected(f"the engine {engine} cannot train this", faults))
+
+
+def _check_float8(backend: str, recipe: Recipe) -> None:
+    """Refuse a base in float8 where it cannot be had; torch is asked about its device."""
+    why = None
+    if backend != "torch":
+        why = f"it is for torch, and the backend is {backend}"
+    elif recipe.model.dtype not in ("auto", "bfloat16"):
+        why = f"it rounds a base in bfloat16, and model.dtype is {recipe.model.dtype}"
+    else:
+        import torch
+
+        from kerasft.engine.torch_float8 import device_obstacle
+
+        why = device_obstacle(torch.device("cuda" if torch.cuda.is_available() else "cpu"))
+    if why is not None:
+        raise KerasftError(f"model.quantization = float8 cannot be had here: {why}; set it to none")
 
 
 def load_learner(

@@ -14,6 +14,7 @@ import numpy as np
 from kerasft.engine.jax_attention import uses_cudnn
 from kerasft.engine.jax_decoder import JaxDecoder, Values
 from kerasft.engine.jax_loss import fused_linear_cross_entropy, supervised_rows
+from kerasft.errors import ModelError
 
 QUEUED_SECONDS = 0.25
 """Steps wait on the device for about this long, so that it never waits for the host."""
@@ -28,8 +29,14 @@ _READ_BY_HOST = ("sequence_starts",)
 class JaxStep:
     """The step of `FineTuner` on JAX."""
 
-    def set_up(self, remat: bool, compiled: bool) -> None:
-        """Build the decoder. JAX always compiles, so `compiled` changes nothing."""
+    def set_up(self, remat: bool, compiled: bool, float8: bool) -> None:
+        """Build the decoder. JAX always compiles, so `compiled` changes nothing.
+
+        Raises:
+            ModelError: `float8` is asked for.
+        """
+        if float8:
+            raise ModelError("model.quantization = float8 is for torch: set it to none under JAX")
         self._decoder = JaxDecoder(self.backbone, self.family, self.lora, remat=remat)
         self._trained = list(self.trainable_variables)
         self._frozen = list(self.non_trainable_variables)
@@ -76,6 +83,9 @@ class JaxStep:
             return self.record(metrics), (trainable, frozen, optimizer_state, metrics_state)
 
         self.train_function = train_function
+
+    def restore_base(self) -> None:
+        """The base is as it was loaded."""
 
     def sync(self) -> None:
         """Bring the state that `fit` holds between steps back into the variables."""

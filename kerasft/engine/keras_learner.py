@@ -67,6 +67,7 @@ class KerasLearner:
             chunk_bytes=chunk_bytes(plan.remat),
             remat=plan.remat,
             compiled=_compiles(recipe, prepared.total_steps),
+            float8=recipe.model.quantization == "float8",
         )
         self.tuner.prepare(recipe.train, prepared.total_steps)
         for note in self.tuner.notes:
@@ -90,6 +91,7 @@ class KerasLearner:
     def answer(
         self, prompts: Sequence[Sequence[int]], max_new_tokens: int, stop_ids: Sequence[int]
     ) -> list[list[int]]:
+        self.tuner.restore_base()
         decoder = Decoder(self.base.causal_lm, self.base.family, self._lora)
         return decoder.generate(prompts, max_new_tokens=max_new_tokens, stop_ids=stop_ids)
 
@@ -123,6 +125,7 @@ class KerasLearner:
                     shuffle=False,
                 )
             ended = self.tuner.stop_training
+        self.tuner.restore_base()
         every.finish()
 
 

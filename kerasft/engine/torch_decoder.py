@@ -1,6 +1,6 @@
 """Hidden states of a micro-batch on torch, from the live variables of a KerasHub model."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,14 +13,18 @@ from kerasft.engine import torch_attention
 from kerasft.engine.compiler import compiled
 from kerasft.engine.dropout import layer_key
 from kerasft.engine.torch_block import (
+    GROUPS,
     adapter_tensors,
     decoder_block,
     lay_out,
+    move,
     plan_block,
     rms_norm,
     rotary_angles,
 )
+from kerasft.engine.torch_float8 import ALIGNMENT, float8_matrix, shown_to_the_compiler
 from kerasft.engine.torch_product import choose_multiplier
+from kerasft.errors import ModelError
 from kerasft.models.architecture import blocks_of
 from kerasft.models.families.base import Family
 from kerasft.models.lora import Lora
@@ -52,6 +56,14 @@ class TorchDecoder:
         remat: keep only the input of each block and compute the rest again in the
             backward pass.
         compile_blocks: compile one function a kind of block; eager where not.
+        float8: compute with the blocks' matrices rounded to float8. From the first hidden
+            states on the originals are in the host's memory, until `restore`.
+
+    Attributes:
+        rounded: whether the matrices are in float8 now.
+
+    Raises:
+        ModelError: the matrices cannot be in float8.
     """
 
     def __init__(
@@ -62,6 +74,7 @@ class TorchDecoder:
         *,
         remat: bool,
         compile_blocks: bool,
+        float8: bool = False,
     ) -> None:
         config = family.config_of(backbone)
         self.architecture = family.architecture(config)
@@ -71,7 +84,13 @@ class TorchDecoder:
         self._blocks = blocks_of(backbone, family.tensors(config), self.architecture.kinds, lora)
         matrix = backbone.token_embedding.embeddings.value
         self.multiplier = choose_multiplier(matrix.device, matrix.dtype)
-        self._frozen = [lay_out(block) for block in self._blocks]
+        self._frozen: list[dict[str, Any]] = [lay_out(block) for block in self._blocks]
+        self._float8 = float8
+        self.rounded = False
+        if float8:
+            _check_sizes(self._frozen)
+            if compile_blocks:
+                shown_to_the_compiler()
         self._dropout = bool(lora.settings.dropout)
         self._runs: dict[Any, Callable[..., torch.Tensor]] = {}
         self._frequencies: dict[str, torch.Tensor] = {}
@@ -97,6 +116,8 @@ class TorchDecoder:
                 (S,) and, where dropout acts, `dropout_keys` (blocks, targets) int64.
             training: whether dropout acts.
         """
+        if self._float8 and not self.rounded:
+            self._round()
         embeddings = self._backbone.token_embedding.embeddings.value
         arch = self.architecture
         hidden = F.embedding(micro["token_ids"].reshape(-1), embeddings)
@@ -123,6 +144,23 @@ class TorchDecoder:
                 keys,
             )
         return hidden
+
+    def _round(self) -> None:
+        """The matrices in float8; the originals, bit for bit, to the host."""
+        for block, tensors in zip(self._blocks, self._frozen, strict=True):
+            for group in GROUPS:
+                tensors[group] = float8_matrix(tensors[group])
+            move(block, torch.device("cpu"))
+        self.rounded = True
+
+    def restore(self) -> None:
+        """Bring the originals back to the device, in place of the matrices in float8."""
+        device = self._backbone.token_embedding.embeddings.value.device
+        for index, block in enumerate(self._blocks):
+            self._frozen[index] = {}
+            move(block, device)
+            self._frozen[index] = lay_out(block)
+        self.rounded = False
 
     def final_norm(self, hidden: torch.Tensor) -> torch.Tensor:
         """The last norm, of any rows of the residual stream."""
@@ -162,3 +200,19 @@ class TorchDecoder:
             return decoder_block(*arguments)
 
         return compiled(run) if self.compile_blocks else run
+
+
+def _check_sizes(frozen: Sequence[Mapping[str, torch.Tensor]]) -> None:
+    """Refuse matrices that float8's product does not take."""
+    wrong = {
+        f"{group} is {' × '.join(map(str, tensors[group].shape))} in {tensors[group].dtype}"
+        for tensors in frozen
+        for group in GROUPS
+        if tensors[group].dtype != torch.bfloat16
+        or any(size % ALIGNMENT for size in tensors[group].shape)
+    }
+    if wrong:
+        raise ModelError(
+            "model.quantization = float8 needs matrices in bfloat16 with sizes that are "
+            f"multiples of {ALIGNMENT}; here {', '.join(sorted(wrong))}. Set it to none"
+        )
