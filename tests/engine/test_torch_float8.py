@@ -14,8 +14,10 @@ if keras.backend.backend() != "torch":
 
 import torch
 
-from kerasft.engine import compiler, torch_decoder
+from kerasft import training
+from kerasft.engine import compiler, torch_decoder, torch_float8
 from kerasft.engine.finetuner import FineTuner
+from kerasft.engine.loaded import load_run
 from kerasft.engine.torch_block import GROUPS, lay_out
 from kerasft.engine.torch_float8 import (
     Float8Matrix,
@@ -26,11 +28,12 @@ from kerasft.engine.torch_float8 import (
     shown_to_the_compiler,
 )
 from kerasft.engine.torch_product import Multiplier
-from kerasft.errors import ModelError
+from kerasft.errors import ModelError, RunError
 from kerasft.models.architecture import blocks_of
 from kerasft.models.families import FAMILIES
 from kerasft.recipe import TrainSettings
 from tests.engine.tuning import fit, small_model, tuner_on, uneven_examples, windows_of
+from tests.small import say_rows, small_recipe, write_rows
 
 pytestmark = pytest.mark.keras
 
@@ -284,3 +287,40 @@ def test_a_device_without_it_is_named(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (8, 9))
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "NVIDIA L4")
     assert "NVIDIA L4 has 8.9" in device_obstacle(torch.device("cuda"))
+
+
+def test_a_run_in_float8_ends_with_the_base_as_it_was(tmp_path, monkeypatch):
+    """Held-out rows are answered by the base itself; another setting cannot go on."""
+    monkeypatch.setattr(torch_float8, "device_obstacle", lambda device: None)
+    rows = write_rows(tmp_path / "rows.jsonl", say_rows(10))
+    settings = {
+        "model__dtype": "bfloat16",
+        "model__quantization": "float8",
+        "data__validation": 2,
+        "train__max_steps": 3,
+        "train__checkpoint_every": 2,
+    }
+    recipe = small_recipe(rows, **settings)
+    kernels: list[np.ndarray] = []
+
+    class Watch(keras.callbacks.Callback):
+        def on_train_end(self, logs: object = None) -> None:
+            assert not self.model._decoder.rounded
+            kernels.append(numbers(self.model._decoder._frozen[0]["gate"]))
+
+    result = training.train(recipe, out=tmp_path / "run", callbacks=[Watch()])
+    assert result.status == "finished" and result.record["quantization"] == "float8"
+    assert all("after" in sample for sample in result.record["samples"])
+    loaded = load_run(tmp_path / "run")
+    spec = next(s for s in loaded.family.tensors(loaded.config) if s.target == "gate")
+    kernel = spec.variable(loaded.causal_lm.backbone).value
+    np.testing.assert_array_equal(kernels[0], numbers(kernel))
+    # Training and validation had rounded matrices, and so another loss than the base.
+    plain = small_recipe(rows, **settings | {"model__quantization": "none"})
+    other = training.train(plain, out=tmp_path / "plain").record["validation"]
+    mine = result.record["validation"]
+    assert mine["before"] != other["before"]
+    assert mine["last"] == pytest.approx(other["last"], rel=0.05)
+    with pytest.raises(RunError, match=r"model.quantization was 'float8', it is 'none'"):
+        changed = {"model.quantization": "none", "train.max_steps": 4}
+        training.resume(tmp_path / "run", settings=changed)
