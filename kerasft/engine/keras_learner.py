@@ -46,6 +46,11 @@ class KerasLearner:
         recipe = self._recipe = prepared.recipe
         self.dtype = resolve_dtype(recipe.model.dtype)
         self.device = current()
+        float8 = recipe.model.quantization == "float8"
+        if float8:
+            from kerasft.engine.torch_float8 import try_product
+
+            try_product(self.device.kind)
         with reporter.working(f"Loading {recipe.model.preset} in {self.dtype}"):
             self.base = sources.load_base(recipe.model.preset, dtype=self.dtype)
         self._lora = attach(self.base.causal_lm, self.base.family, recipe.lora, recipe.train.seed)
@@ -67,7 +72,7 @@ class KerasLearner:
             chunk_bytes=chunk_bytes(plan.remat),
             remat=plan.remat,
             compiled=_compiles(recipe, prepared.total_steps),
-            float8=recipe.model.quantization == "float8",
+            float8=float8,
         )
         self.tuner.prepare(recipe.train, prepared.total_steps)
         for note in self.tuner.notes:

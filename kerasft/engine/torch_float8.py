@@ -15,6 +15,8 @@ from typing import Any, NamedTuple
 
 import torch
 
+from kerasft.errors import ModelError
+
 FLOAT8 = torch.float8_e4m3fn
 LARGEST = 448.0
 """Of e4m3."""
@@ -74,7 +76,7 @@ def scaled_product(
         matrix_scale: (1, columns) float32.
     """
     return torch._scaled_mm(
-        x,
+        x.contiguous(),  # by rows, also where it is the gradient of something turned
         matrix.t(),
         scale_a=x_scale,
         scale_b=matrix_scale,
@@ -102,7 +104,8 @@ def _rounded_product(
 
 
 # An operator, as those of `torch_product` are, because rematerialisation computes operators
-# again; the compiler sees what it is made of (`shown_to_the_compiler`).
+# again; the compiler sees what it is made of (`shown_to_the_compiler`). What was compiled is
+# kept between runs under the operator's name: with other arithmetic it needs another one.
 float8_product = torch.library.custom_op(
     "kerasft::float8_product", _rounded_product, mutates_args=()
 )
@@ -151,10 +154,21 @@ def device_obstacle(device: torch.device) -> str | None:
             "it needs a GPU of compute capability 9.0 or above (Hopper and later), and the "
             f"{torch.cuda.get_device_name(device)} has {capability[0]}.{capability[1]}"
         )
-    ones = torch.ones(ALIGNMENT, ALIGNMENT, device=device)
+    return None
+
+
+def try_product(kind: str) -> None:
+    """See that this torch has the product for a kind of device that should have it.
+
+    Raises:
+        ModelError: it has not.
+    """
+    ones = torch.ones(ALIGNMENT, ALIGNMENT, device=kind)
     try:
         scaled_product(*quantised(ones), ones.to(FLOAT8), ones[:1])
-    except RuntimeError as error:
+    except (RuntimeError, ValueError) as error:
         why = str(error).strip().partition("\n")[0]
-        return f"torch {torch.__version__} does not multiply float8 on this GPU: {why}"
-    return None
+        raise ModelError(
+            f"model.quantization = float8 cannot be had here: torch {torch.__version__} does not "
+            f"multiply float8 with row-wise scales on {kind} ({why}); set it to none"
+        ) from error

@@ -26,6 +26,7 @@ from kerasft.engine.torch_float8 import (
     float8_product,
     quantised,
     shown_to_the_compiler,
+    try_product,
 )
 from kerasft.engine.torch_product import Multiplier
 from kerasft.errors import ModelError, RunError
@@ -287,6 +288,18 @@ def test_a_device_without_it_is_named(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (8, 9))
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "NVIDIA L4")
     assert "NVIDIA L4 has 8.9" in device_obstacle(torch.device("cuda"))
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (9, 0))
+    assert device_obstacle(torch.device("cuda")) is None
+
+
+def test_a_torch_without_the_product_is_named(monkeypatch: pytest.MonkeyPatch):
+    def refuse(*_: object, **__: object) -> None:
+        raise ValueError("rowwise is not for sm_120\nmore")
+
+    try_product("cpu")
+    monkeypatch.setattr(torch, "_scaled_mm", refuse)
+    with pytest.raises(ModelError, match=r"on cpu \(rowwise is not for sm_120\); set it to none"):
+        try_product("cpu")
 
 
 def test_a_run_in_float8_ends_with_the_base_as_it_was(tmp_path, monkeypatch):
