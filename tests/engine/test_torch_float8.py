@@ -15,6 +15,7 @@ if keras.backend.backend() != "torch":
 import torch
 
 from kerasft import training
+from kerasft.bench import kerasft_contender
 from kerasft.engine import compiler, torch_decoder, torch_float8
 from kerasft.engine.finetuner import FineTuner
 from kerasft.engine.loaded import load_run
@@ -290,6 +291,13 @@ def test_a_device_without_it_is_named(monkeypatch: pytest.MonkeyPatch):
     assert "NVIDIA L4 has 8.9" in device_obstacle(torch.device("cuda"))
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (9, 0))
     assert device_obstacle(torch.device("cuda")) is None
+
+
+def test_the_benchmark_tells_why_it_has_no_float8(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(kerasft_contender, "model", lambda work: pytest.fail("weights are loaded"))
+    monkeypatch.setattr(torch_float8, "device_obstacle", lambda device: f"{device} has none")
+    with pytest.raises(ModelError, match="there is no float8 here: c.* has none"):
+        kerasft_contender.run(None, [], "float8")
 
 
 def test_a_torch_without_the_product_is_named(monkeypatch: pytest.MonkeyPatch):
