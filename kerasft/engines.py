@@ -81,13 +81,14 @@ def check(engine: str, backend: str, recipe: Recipe, *, callbacks: bool = False)
 
 
 def _check_float8(backend: str, recipe: Recipe) -> None:
-    """Refuse a base in float8 where it cannot be had; torch is asked about its device."""
+    """Refuse a base in float8 where it cannot be had.
+
+    torch is asked about its device; JAX, which takes memory when it is asked, is not yet.
+    """
     why = None
-    if backend != "torch":
-        why = f"it is for torch, and the backend is {backend}"
-    elif recipe.model.dtype not in ("auto", "bfloat16"):
+    if recipe.model.dtype not in ("auto", "bfloat16"):
         why = f"it rounds a base in bfloat16, and model.dtype is {recipe.model.dtype}"
-    else:
+    elif backend == "torch":
         import torch
 
         from kerasft.engine.torch_float8 import device_obstacle

@@ -48,9 +48,7 @@ class KerasLearner:
         self.device = current()
         float8 = recipe.model.quantization == "float8"
         if float8:
-            from kerasft.engine.torch_float8 import try_product
-
-            try_product(self.device.kind)
+            _try_float8(backend, self.device.kind)
         with reporter.working(f"Loading {recipe.model.preset} in {self.dtype}"):
             self.base = sources.load_base(recipe.model.preset, dtype=self.dtype)
         self._lora = attach(self.base.causal_lm, self.base.family, recipe.lora, recipe.train.seed)
@@ -132,6 +130,18 @@ class KerasLearner:
             ended = self.tuner.stop_training
         self.tuner.restore_base()
         every.finish()
+
+
+def _try_float8(backend: str, kind: str) -> None:
+    """See that the device multiplies float8, before the base is loaded."""
+    if backend == "torch":
+        from kerasft.engine.torch_float8 import try_product
+
+        try_product(kind)
+    else:
+        from kerasft.engine.jax_float8 import check_device
+
+        check_device()
 
 
 def _compiles(recipe: Recipe, steps: int) -> bool:

@@ -1,6 +1,6 @@
 """Hidden states of a micro-batch on torch, from the live variables of a KerasHub model."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +12,7 @@ from torch.utils.checkpoint import checkpoint
 from kerasft.engine import torch_attention
 from kerasft.engine.compiler import compiled
 from kerasft.engine.dropout import layer_key
+from kerasft.engine.float8 import check_matrices
 from kerasft.engine.torch_block import (
     GROUPS,
     adapter_tensors,
@@ -22,9 +23,8 @@ from kerasft.engine.torch_block import (
     rms_norm,
     rotary_angles,
 )
-from kerasft.engine.torch_float8 import ALIGNMENT, float8_matrix, shown_to_the_compiler
+from kerasft.engine.torch_float8 import float8_matrix, shown_to_the_compiler
 from kerasft.engine.torch_product import choose_multiplier
-from kerasft.errors import ModelError
 from kerasft.models.architecture import blocks_of
 from kerasft.models.families.base import Family
 from kerasft.models.lora import Lora
@@ -88,7 +88,11 @@ class TorchDecoder:
         self._float8 = float8
         self.rounded = False
         if float8:
-            _check_sizes(self._frozen)
+            check_matrices(
+                (group, tuple(tensors[group].shape), str(tensors[group].dtype)[len("torch.") :])
+                for tensors in self._frozen
+                for group in GROUPS
+            )
             if compile_blocks:
                 shown_to_the_compiler()
         self._dropout = bool(lora.settings.dropout)
@@ -200,19 +204,3 @@ class TorchDecoder:
             return decoder_block(*arguments)
 
         return compiled(run) if self.compile_blocks else run
-
-
-def _check_sizes(frozen: Sequence[Mapping[str, torch.Tensor]]) -> None:
-    """Refuse matrices that float8's product does not take."""
-    wrong = {
-        f"{group} is {' × '.join(map(str, tensors[group].shape))} in {tensors[group].dtype}"
-        for tensors in frozen
-        for group in GROUPS
-        if tensors[group].dtype != torch.bfloat16
-        or any(size % ALIGNMENT for size in tensors[group].shape)
-    }
-    if wrong:
-        raise ModelError(
-            "model.quantization = float8 needs matrices in bfloat16 with sizes that are "
-            f"multiples of {ALIGNMENT}; here {', '.join(sorted(wrong))}. Set it to none"
-        )

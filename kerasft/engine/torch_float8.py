@@ -15,15 +15,10 @@ from typing import Any, NamedTuple
 
 import torch
 
+from kerasft.engine.float8 import ALIGNMENT, LARGEST
 from kerasft.errors import ModelError
 
 FLOAT8 = torch.float8_e4m3fn
-LARGEST = 448.0
-"""Of e4m3."""
-
-ALIGNMENT = 16
-"""Of the sizes of a matrix: `_scaled_mm` takes multiples of it."""
-
 HOPPER = (9, 0)
 """The compute capability from which on this is done. Ada (8.9) has float8 too; nothing of this
 was measured there."""
