@@ -296,7 +296,7 @@ def test_a_device_without_it_is_named(monkeypatch: pytest.MonkeyPatch):
 def test_the_benchmark_tells_why_it_has_no_float8(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(kerasft_contender, "model", lambda work: pytest.fail("weights are loaded"))
     monkeypatch.setattr(torch_float8, "device_obstacle", lambda device: f"{device} has none")
-    with pytest.raises(ModelError, match="there is no float8 here: c.* has none"):
+    with pytest.raises(ModelError, match=r"there is no float8 here: c.* has none"):
         kerasft_contender.run(None, [], "float8")
 
 
