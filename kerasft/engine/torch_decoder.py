@@ -22,7 +22,12 @@ from kerasft.engine.torch_block import (
     rms_norm,
     rotary_angles,
 )
-from kerasft.engine.torch_float8 import ALIGNMENT, float8_matrix, shown_to_the_compiler
+from kerasft.engine.torch_float8 import (
+    ALIGNMENT,
+    COMPILING,
+    float8_matrix,
+    shown_to_the_compiler,
+)
 from kerasft.engine.torch_product import choose_multiplier
 from kerasft.errors import ModelError
 from kerasft.models.architecture import blocks_of
@@ -199,7 +204,9 @@ class TorchDecoder:
                 )
             return decoder_block(*arguments)
 
-        return compiled(run) if self.compile_blocks else run
+        if not self.compile_blocks:
+            return run
+        return compiled(run, options=COMPILING if self._float8 else None)
 
 
 def _check_sizes(frozen: Sequence[Mapping[str, torch.Tensor]]) -> None:

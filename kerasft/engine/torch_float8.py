@@ -29,6 +29,13 @@ HOPPER = (9, 0)
 was measured there."""
 
 
+COMPILING = {"realize_opcount_threshold": 200}
+"""Options of Inductor for functions with these products. The gradient of a gated activation is
+more than the 30 operations from which on it would write an intermediate result, in float32, and
+read it again; computed twice, once for the scale and once for the numbers, it is one pass
+over what it reads from memory and a second over the cache."""
+
+
 class Float8Matrix(NamedTuple):
     """A frozen matrix (inputs, outputs), rounded for both of its products.
 
@@ -62,7 +69,7 @@ def quantised(x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """
     largest = x.abs().amax(1, keepdim=True).float()
     scale = (largest / LARGEST).clamp(min=torch.finfo(torch.float32).tiny)
-    return (x.float() / scale).to(FLOAT8), scale
+    return (x.float() * scale.reciprocal()).to(FLOAT8), scale
 
 
 @torch.library.custom_op("kerasft::scaled_product", mutates_args=())

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
 
 import keras
 import numpy as np
@@ -54,7 +53,7 @@ def rounded(x: np.ndarray) -> np.ndarray:
     """Rows rounded to e4m3 by the scale that takes the largest of each to 448."""
     scale = np.abs(x).max(axis=1, keepdims=True).astype(np.float32) / np.float32(448)
     scale = np.maximum(scale, np.finfo(np.float32).tiny)
-    return e4m3((x.astype(np.float32) / scale).astype(np.float64)) * scale
+    return e4m3((x.astype(np.float32) * (1 / scale)).astype(np.float64)) * scale
 
 
 def random(rows: int, columns: int, seed: int, requires_grad: bool = False) -> torch.Tensor:
@@ -167,7 +166,14 @@ def test_a_step_multiplies_every_matrix_in_float8(family, layout, monkeypatch):
 @pytest.fixture
 def captured(monkeypatch: pytest.MonkeyPatch) -> None:
     """Blocks captured whole and split into forward and backward, run by torch itself."""
-    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="aot_eager"))
+    compile_by_torch = torch.compile
+
+    def compile_without_options(
+        function: Callable, *, fullgraph: bool, options: dict | None = None
+    ) -> Callable:
+        return compile_by_torch(function, fullgraph=fullgraph, backend="aot_eager")
+
+    monkeypatch.setattr(torch, "compile", compile_without_options)
     monkeypatch.setattr(compiler, "obstacle", lambda: None)
     torch._dynamo.reset()
 
