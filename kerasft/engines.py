@@ -85,17 +85,15 @@ def _check_float8(backend: str, recipe: Recipe) -> None:
 
     torch is asked about its device; JAX, which takes memory when it is asked, is not yet.
     """
-    why = None
     if recipe.model.dtype not in ("auto", "bfloat16"):
-        why = f"it rounds a base in bfloat16, and model.dtype is {recipe.model.dtype}"
-    elif backend == "torch":
-        import torch
+        raise KerasftError(
+            "model.quantization = float8 rounds a base in bfloat16, and model.dtype is "
+            f"{recipe.model.dtype}: set one of them to none or auto"
+        )
+    if backend == "torch":
+        from kerasft.engine.float8 import check_device
 
-        from kerasft.engine.torch_float8 import device_obstacle
-
-        why = device_obstacle(torch.device("cuda" if torch.cuda.is_available() else "cpu"))
-    if why is not None:
-        raise KerasftError(f"model.quantization = float8 cannot be had here: {why}; set it to none")
+        check_device(backend)
 
 
 def load_learner(

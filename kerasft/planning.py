@@ -41,6 +41,10 @@ def dry_run(recipe: str | Recipe, *, backend: str = backends.DEFAULT, **settings
     engines.check(engines.DEFAULT, backend, resolved)
     backends.select(backend)
     from kerasft.engine.device import current, resolve_dtype
+    from kerasft.engine.float8 import check_device
+
+    if resolved.model.quantization == "float8":
+        check_device(backend)
 
     base = describe_base(resolved.model.preset)
     family = FAMILIES[base.family] if base.family else None

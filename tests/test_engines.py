@@ -14,8 +14,8 @@ FLOAT8 = {"model.quantization": "float8"}
 @pytest.mark.parametrize(
     ("engine", "backend", "settings", "why"),
     [
-        ("keras", "jax", {}, r"it is for torch, and the backend is jax; set it to none"),
         ("keras", "torch", {"model.dtype": "float32"}, r"base in bfloat16, and model.dtype is fl"),
+        ("keras", "jax", {"model.dtype": "float16"}, r"base in bfloat16, and model.dtype is fl"),
         ("keras", "torch", {}, r"it needs an NVIDIA GPU, and torch runs on cpu here"),
         ("hf", "torch", {"lora.layout": "peft"}, r"float8, which the engine keras alone does"),
         ("trl", "torch", {"lora.layout": "peft"}, r"float8, which the engine keras alone does"),

@@ -39,8 +39,14 @@ CONTENDERS: Mapping[str, Contender] = {
     for contender in (
         Contender("kerasft-torch", "kerasft on torch", "kerasft_contender", "torch"),
         Contender("kerasft-jax", "kerasft on JAX", "kerasft_contender", "jax"),
-        Contender(
-            "kerasft-float8", "kerasft on torch, base in float8", "kerasft_contender", "float8"
+        *(
+            Contender(
+                f"kerasft-{backend}-float8",
+                f"kerasft on {name}, base in float8",
+                "kerasft_contender",
+                f"{backend}-float8",
+            )
+            for backend, name in (("torch", "torch"), ("jax", "JAX"))
         ),
         Contender("keras-torch", "KerasHub as it comes, torch", "kerashub_contender", "torch"),
         Contender("keras-jax", "KerasHub as it comes, JAX", "kerashub_contender", "jax"),
@@ -56,7 +62,7 @@ CONTENDERS: Mapping[str, Contender] = {
     )
 }
 
-DEFAULT = tuple(name for name in CONTENDERS if name not in ("kerasft-float8", "trl-flex"))
+DEFAULT = tuple(name for name in CONTENDERS if not name.endswith(("-float8", "-flex")))
 """Without the variants of those that are there already."""
 
 DECODE = "decode-"

@@ -8,7 +8,6 @@ from kerasft.bench.stopwatch import Counts, Stopwatch
 from kerasft.bench.work import SEED, Work
 from kerasft.data.batching import WindowSource
 from kerasft.data.examples import Example
-from kerasft.errors import ModelError
 
 
 def run(work: Work, examples: Sequence[Example], variant: str) -> dict[str, Any]:
@@ -16,13 +15,13 @@ def run(work: Work, examples: Sequence[Example], variant: str) -> dict[str, Any]
 
     Args:
         work, examples: what is done.
-        variant: the backend; or `float8`, torch with `model.quantization = "float8"`.
+        variant: the backend; `BACKEND-float8` with `model.quantization = "float8"`.
 
     Raises:
         ModelError: there is no float8 on this device.
     """
-    float8 = variant == "float8"
-    chosen = "torch" if float8 else variant
+    chosen, _, quantization = variant.partition("-")
+    float8 = quantization == "float8"
     backend.select(chosen)
     import keras
 
@@ -30,11 +29,12 @@ def run(work: Work, examples: Sequence[Example], variant: str) -> dict[str, Any]
     from kerasft.engine.callbacks import EpochWindows
     from kerasft.engine.device import chunk_bytes, peak_memory_bytes
     from kerasft.engine.finetuner import FineTuner
+    from kerasft.engine.float8 import check_device
     from kerasft.engine.progress import Progress
     from kerasft.models.lora import attach
 
     if float8:
-        _check_float8()
+        check_device(chosen)
     causal_lm = model(work)
     lora = attach(causal_lm, work.table, work.lora, SEED)
     steps_per_epoch = WindowSource(examples, work.train()).steps_per_epoch
@@ -93,17 +93,6 @@ def run(work: Work, examples: Sequence[Example], variant: str) -> dict[str, Any]
         "input_share": tuner.input_seconds / stopwatch.total_seconds,
         "notes": [*tuner.notes, f"{source.padding_share:.1%} padding"],
     }
-
-
-def _check_float8() -> None:
-    import torch
-
-    from kerasft.engine.device import current
-    from kerasft.engine.torch_float8 import device_obstacle
-
-    why = device_obstacle(torch.device(current().kind))
-    if why is not None:
-        raise ModelError(f"there is no float8 here: {why}")
 
 
 def model(work: Work) -> Any:

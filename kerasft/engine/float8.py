@@ -11,6 +11,45 @@ LARGEST = 448.0
 """Of e4m3."""
 
 
+HOPPER = 9.0
+"""The compute capability from which on this is done. Ada (8.9) has float8 too; nothing of this
+was measured there."""
+
+
+def check_device(backend: str) -> None:
+    """See that a backend's device multiplies float8, before a base is loaded.
+
+    Raises:
+        ModelError: it does not.
+    """
+    if backend == "torch":
+        from kerasft.engine.torch_float8 import obstacle
+    else:
+        from kerasft.engine.jax_float8 import obstacle
+    why = obstacle()
+    if why is not None:
+        raise ModelError(f"model.quantization = float8 cannot be had here: {why}; set it to none")
+
+
+def device_obstacle(backend: str, platform: str, name: str, capability: float) -> str | None:
+    """Why a device has no such products, in words; None where it has.
+
+    Args:
+        backend: for people.
+        platform: of the device; `cuda` for NVIDIA's.
+        name: as its maker calls it.
+        capability: NVIDIA's compute capability.
+    """
+    if platform != "cuda":
+        return f"it needs an NVIDIA GPU, and {backend} runs on {platform} here"
+    if capability < HOPPER:
+        return (
+            f"it needs a GPU of compute capability {HOPPER} or above (Hopper and later), and the "
+            f"{name} has {capability}"
+        )
+    return None
+
+
 def check_matrices(matrices: Iterable[tuple[str, tuple[int, int], str]]) -> None:
     """Refuse matrices that float8's products do not take.
 

@@ -13,8 +13,7 @@ import jax
 import jax.numpy as jnp
 from jax.ad_checkpoint import checkpoint_name
 
-from kerasft.engine.float8 import LARGEST
-from kerasft.errors import ModelError
+from kerasft.engine.float8 import LARGEST, device_obstacle
 
 FLOAT8 = jnp.float8_e4m3fn
 SCALES = "scales"
@@ -96,24 +95,9 @@ def _scaled(sums: jax.Array, rows: jax.Array, columns: jax.Array) -> jax.Array:
     return (sums.astype(jnp.float32) * rows * columns).astype(sums.dtype)
 
 
-def device_obstacle(device: jax.Device) -> str | None:
-    """Why products in float8 cannot be had on a device, in words; None where they can."""
-    if device.platform != "gpu":
-        return f"it needs an NVIDIA GPU, and JAX runs on {device.platform} here"
-    if float(device.compute_capability) < 9:
-        return (
-            "it needs a GPU of compute capability 9.0 or above (Hopper and later), and the "
-            f"{device.device_kind} has {device.compute_capability}"
-        )
-    return None
-
-
-def check_device() -> None:
-    """See that this device has products in float8.
-
-    Raises:
-        ModelError: it has not.
-    """
-    why = device_obstacle(jax.devices()[0])
-    if why is not None:
-        raise ModelError(f"model.quantization = float8 cannot be had here: {why}; set it to none")
+def obstacle() -> str | None:
+    """Why JAX's device has no products in float8, in words; None where it has."""
+    device = jax.devices()[0]
+    if "cuda" not in device.client.platform_version.lower():
+        return device_obstacle("JAX", device.platform, device.device_kind, 0.0)
+    return device_obstacle("JAX", "cuda", device.device_kind, float(device.compute_capability))

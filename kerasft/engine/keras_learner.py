@@ -12,6 +12,7 @@ from kerasft.engine.callbacks import EpochWindows, RunCallbacks, arrays
 from kerasft.engine.decode import Decoder
 from kerasft.engine.device import chunk_bytes, current, resolve_dtype
 from kerasft.engine.finetuner import FineTuner
+from kerasft.engine.float8 import check_device
 from kerasft.engine.hooks import Hooks
 from kerasft.engine.loaded import start_adapter
 from kerasft.engine.progress import Progress
@@ -48,7 +49,7 @@ class KerasLearner:
         self.device = current()
         float8 = recipe.model.quantization == "float8"
         if float8:
-            _try_float8(backend, self.device.kind)
+            check_device(backend)
         with reporter.working(f"Loading {recipe.model.preset} in {self.dtype}"):
             self.base = sources.load_base(recipe.model.preset, dtype=self.dtype)
         self._lora = attach(self.base.causal_lm, self.base.family, recipe.lora, recipe.train.seed)
@@ -130,18 +131,6 @@ class KerasLearner:
             ended = self.tuner.stop_training
         self.tuner.restore_base()
         every.finish()
-
-
-def _try_float8(backend: str, kind: str) -> None:
-    """See that the device multiplies float8, before the base is loaded."""
-    if backend == "torch":
-        from kerasft.engine.torch_float8 import try_product
-
-        try_product(kind)
-    else:
-        from kerasft.engine.jax_float8 import check_device
-
-        check_device()
 
 
 def _compiles(recipe: Recipe, steps: int) -> bool:

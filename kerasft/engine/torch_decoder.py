@@ -23,7 +23,7 @@ from kerasft.engine.torch_block import (
     rms_norm,
     rotary_angles,
 )
-from kerasft.engine.torch_float8 import float8_matrix, shown_to_the_compiler
+from kerasft.engine.torch_float8 import COMPILING, float8_matrix, shown_to_the_compiler
 from kerasft.engine.torch_product import choose_multiplier
 from kerasft.models.architecture import blocks_of
 from kerasft.models.families.base import Family
@@ -203,4 +203,6 @@ class TorchDecoder:
                 )
             return decoder_block(*arguments)
 
-        return compiled(run) if self.compile_blocks else run
+        if not self.compile_blocks:
+            return run
+        return compiled(run, options=COMPILING if self._float8 else None)

@@ -15,13 +15,16 @@ from typing import Any, NamedTuple
 
 import torch
 
-from kerasft.engine.float8 import ALIGNMENT, LARGEST
-from kerasft.errors import ModelError
+from kerasft.engine.float8 import ALIGNMENT, LARGEST, device_obstacle
 
 FLOAT8 = torch.float8_e4m3fn
-HOPPER = (9, 0)
-"""The compute capability from which on this is done. Ada (8.9) has float8 too; nothing of this
-was measured there."""
+
+
+COMPILING = {"realize_opcount_threshold": 200}
+"""Options of Inductor for functions with these products. The gradient of a gated activation is
+more than the 30 operations from which on it would write an intermediate result, in float32, and
+read it again; computed twice, once for the scale and once for the numbers, it is one pass
+over what it reads from memory and a second over the cache."""
 
 
 class Float8Matrix(NamedTuple):
@@ -57,7 +60,7 @@ def quantised(x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """
     largest = x.abs().amax(1, keepdim=True).float()
     scale = (largest / LARGEST).clamp(min=torch.finfo(torch.float32).tiny)
-    return (x.float() / scale).to(FLOAT8), scale
+    return (x.float() * scale.reciprocal()).to(FLOAT8), scale
 
 
 @torch.library.custom_op("kerasft::scaled_product", mutates_args=())
@@ -139,31 +142,24 @@ def shown_to_the_compiler() -> None:
     decomposition.fast_random_decomps.cache_clear()
 
 
-def device_obstacle(device: torch.device) -> str | None:
-    """Why products in float8 cannot be had on a device, in words; None where they can."""
-    if device.type != "cuda" or torch.version.cuda is None:
-        return f"it needs an NVIDIA GPU, and torch runs on {device.type} here"
-    capability = torch.cuda.get_device_capability(device)
-    if capability < HOPPER:
-        return (
-            "it needs a GPU of compute capability 9.0 or above (Hopper and later), and the "
-            f"{torch.cuda.get_device_name(device)} has {capability[0]}.{capability[1]}"
-        )
-    return None
+def obstacle() -> str | None:
+    """Why torch's device has no products in float8, in words; None where it has."""
+    if not torch.cuda.is_available() or torch.version.cuda is None:
+        return device_obstacle("torch", "ROCm" if torch.version.hip else "cpu", "", 0.0)
+    major, minor = torch.cuda.get_device_capability()
+    name = torch.cuda.get_device_name()
+    return device_obstacle("torch", "cuda", name, major + minor / 10) or _missing("cuda")
 
 
-def try_product(kind: str) -> None:
-    """See that this torch has the product for a kind of device that should have it.
-
-    Raises:
-        ModelError: it has not.
-    """
+def _missing(kind: str) -> str | None:
+    """Why this torch has no such product on a kind of device that should have it."""
     ones = torch.ones(ALIGNMENT, ALIGNMENT, device=kind)
     try:
         scaled_product(*quantised(ones), ones.to(FLOAT8), ones[:1])
     except (RuntimeError, ValueError) as error:
         why = str(error).strip().partition("\n")[0]
-        raise ModelError(
-            f"model.quantization = float8 cannot be had here: torch {torch.__version__} does not "
-            f"multiply float8 with row-wise scales on {kind} ({why}); set it to none"
-        ) from error
+        return (
+            f"torch {torch.__version__} does not multiply float8 with row-wise scales on {kind} "
+            f"({why})"
+        )
+    return None

@@ -15,7 +15,7 @@ import torch
 
 from kerasft.engine import compiler
 from kerasft.engine.finetuner import FineTuner
-from kerasft.engine.torch_float8 import device_obstacle, float8_matrix, float8_product
+from kerasft.engine.torch_float8 import float8_matrix, float8_product, obstacle
 from kerasft.recipe import TrainSettings
 from tests.engine.tuning import fit, small_model, tuner_on, uneven_examples, windows_of
 
@@ -26,9 +26,8 @@ STEPS = 20
 
 @pytest.fixture(autouse=True)
 def hopper() -> None:
-    obstacle = device_obstacle(torch.device("cuda" if torch.cuda.is_available() else "cpu"))
-    if obstacle is not None:
-        pytest.skip(obstacle)
+    if (why := obstacle()) is not None:
+        pytest.skip(why)
 
 
 def wide_tuner(**settings: Any) -> FineTuner:
