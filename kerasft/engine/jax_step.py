@@ -86,6 +86,11 @@ class JaxStep:
 
         self.train_function = train_function
 
+    @property
+    def rounded(self) -> bool:
+        """Whether the base's matrices are in float8 now, and their originals on the host."""
+        return self._float8 is not None and bool(self._float8.matrices)
+
     def restore_base(self) -> None:
         """Put the base back as it was loaded; the next step rounds it again if it has to."""
         if self._float8 is not None:

@@ -101,9 +101,14 @@ class TorchStep:
     def sync(self) -> None:
         """Variables hold the newest state already."""
 
+    @property
+    def rounded(self) -> bool:
+        """Whether the base's matrices are in float8 now, and their originals on the host."""
+        return self._decoder.rounded
+
     def restore_base(self) -> None:
         """Put the base back as it was loaded; the next step rounds it again if it has to."""
-        if self._decoder.rounded:
+        if self.rounded:
             # They read the rounded matrices where these lie.
             self._recorded.clear()
             self._runs.clear()

@@ -13,11 +13,9 @@ if keras.backend.backend() != "torch":
 
 import torch
 
-from kerasft import training
 from kerasft.bench import kerasft_contender
 from kerasft.engine import compiler, torch_decoder, torch_float8
 from kerasft.engine.finetuner import FineTuner
-from kerasft.engine.loaded import load_run
 from kerasft.engine.torch_block import GROUPS, lay_out
 from kerasft.engine.torch_float8 import (
     Float8Matrix,
@@ -27,31 +25,14 @@ from kerasft.engine.torch_float8 import (
     shown_to_the_compiler,
 )
 from kerasft.engine.torch_product import Multiplier
-from kerasft.errors import ModelError, RunError
+from kerasft.errors import ModelError
 from kerasft.models.architecture import blocks_of
 from kerasft.models.families import FAMILIES
 from kerasft.recipe import TrainSettings
+from tests.engine.rounding import e4m3, rounded
 from tests.engine.tuning import fit, small_model, tuner_on, uneven_examples, windows_of
-from tests.small import say_rows, small_recipe, write_rows
 
 pytestmark = pytest.mark.keras
-
-BIAS, MANTISSA = 7, 3
-"""Of e4m3: its smallest normal number is 2 to the power of 1 − 7."""
-
-
-def e4m3(values: np.ndarray) -> np.ndarray:
-    """Numbers of at most 448 rounded to the nearest of e4m3, ties to an even mantissa."""
-    _, exponent = np.frexp(values)
-    spacing = np.exp2(np.maximum(exponent - 1, 1 - BIAS) - MANTISSA)
-    return np.round(values / spacing) * spacing
-
-
-def rounded(x: np.ndarray) -> np.ndarray:
-    """Rows rounded to e4m3 by the scale that takes the largest of each to 448."""
-    scale = np.abs(x).max(axis=1, keepdims=True).astype(np.float32) / np.float32(448)
-    scale = np.maximum(scale, np.finfo(np.float32).tiny)
-    return e4m3((x.astype(np.float32) * (1 / scale)).astype(np.float64)) * scale
 
 
 def random(rows: int, columns: int, seed: int, requires_grad: bool = False) -> torch.Tensor:
@@ -279,14 +260,6 @@ def test_the_base_comes_back_bit_for_bit():
     assert tuner._decoder.rounded and second[-1]["loss"] < first[0]["loss"]
 
 
-def test_matrices_that_float8_does_not_take_are_refused():
-    with pytest.raises(ModelError, match=r"multiples of 16.*gate is 32 × 40 in bfloat16"):
-        model = small_model("gemma", dtype="bfloat16", intermediate_dim=80)
-        tuner_on(model, "gemma", float8=True)
-    with pytest.raises(ModelError, match=r"in float32"):
-        tuner_on(small_model("gemma"), "gemma", float8=True)
-
-
 def test_a_device_without_it_is_named(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     assert "torch runs on cpu" in torch_float8.obstacle()
@@ -315,40 +288,3 @@ def test_a_torch_without_the_product_is_named(monkeypatch: pytest.MonkeyPatch):
     assert torch_float8._missing("cpu") is None
     monkeypatch.setattr(torch, "_scaled_mm", refuse)
     assert torch_float8._missing("cpu").endswith("on cpu (rowwise is not for sm_120)")
-
-
-def test_a_run_in_float8_ends_with_the_base_as_it_was(tmp_path, monkeypatch):
-    """Held-out rows are answered by the base itself; another setting cannot go on."""
-    monkeypatch.setattr(torch_float8, "obstacle", lambda: None)
-    rows = write_rows(tmp_path / "rows.jsonl", say_rows(10))
-    settings = {
-        "model__dtype": "bfloat16",
-        "model__quantization": "float8",
-        "data__validation": 2,
-        "train__max_steps": 3,
-        "train__checkpoint_every": 2,
-    }
-    recipe = small_recipe(rows, **settings)
-    kernels: list[np.ndarray] = []
-
-    class Watch(keras.callbacks.Callback):
-        def on_train_end(self, logs: object = None) -> None:
-            assert not self.model._decoder.rounded
-            kernels.append(numbers(self.model._decoder._frozen[0]["gate"]))
-
-    result = training.train(recipe, out=tmp_path / "run", callbacks=[Watch()])
-    assert result.status == "finished" and result.record["quantization"] == "float8"
-    assert all("after" in sample for sample in result.record["samples"])
-    loaded = load_run(tmp_path / "run")
-    spec = next(s for s in loaded.family.tensors(loaded.config) if s.target == "gate")
-    kernel = spec.variable(loaded.causal_lm.backbone).value
-    np.testing.assert_array_equal(kernels[0], numbers(kernel))
-    # Training and validation had rounded matrices, and so another loss than the base.
-    plain = small_recipe(rows, **settings | {"model__quantization": "none"})
-    other = training.train(plain, out=tmp_path / "plain").record["validation"]
-    mine = result.record["validation"]
-    assert mine["before"] != other["before"]
-    assert mine["last"] == pytest.approx(other["last"], rel=0.05)
-    with pytest.raises(RunError, match=r"model.quantization was 'float8', it is 'none'"):
-        changed = {"model.quantization": "none", "train.max_steps": 4}
-        training.resume(tmp_path / "run", settings=changed)
