@@ -47,8 +47,15 @@ def check(engine: str, backend: str, recipe: Recipe, *, callbacks: bool = False)
     if engine not in ENGINES:
         raise KerasftError(f"engine {engine!r} is not known; expected {', '.join(ENGINES)}")
     if engine == "keras":
+        if recipe.model.quantization == "float8":
+            _check_float8(backend, recipe)
         return
     faults = []
+    if recipe.model.quantization != "none":
+        faults.append(
+            f"model.quantization is {recipe.model.quantization}, which the engine keras alone "
+            "does: set it to none"
+        )
     if backend != DEFAULT_BACKEND:
         faults.append(f"it runs on torch, and the backend is {backend}: leave --backend out")
     if recipe.lora.layout != "peft":
@@ -71,6 +78,22 @@ def check(engine: str, backend: str, recipe: Recipe, *, callbacks: bool = False)
         )
     if faults:
         raise KerasftError(collected(f"the engine {engine} cannot train this", faults))
+
+
+def _check_float8(backend: str, recipe: Recipe) -> None:
+    """Refuse a base in float8 where it cannot be had.
+
+    torch is asked about its device; JAX, which takes memory when it is asked, is not yet.
+    """
+    if recipe.model.dtype not in ("auto", "bfloat16"):
+        raise KerasftError(
+            "model.quantization = float8 rounds a base in bfloat16, and model.dtype is "
+            f"{recipe.model.dtype}: set one of them to none or auto"
+        )
+    if backend == "torch":
+        from kerasft.engine.float8 import check_device
+
+        check_device(backend)
 
 
 def load_learner(

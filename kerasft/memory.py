@@ -81,6 +81,7 @@ def plan_step(
         recipe.lora,
         shape,
         dtype=dtype,
+        quantization=recipe.model.quantization,
         backend=backend,
         on_cpu=device.kind == "cpu",
         chunk_bytes=chunk_bytes,
@@ -104,6 +105,7 @@ def step_memory(
     backend: str,
     on_cpu: bool,
     chunk_bytes: Callable[[bool], int],
+    quantization: str = "none",
     compiled: bool = True,
     deterministic: bool = False,
 ) -> StepMemory:
@@ -132,6 +134,9 @@ def step_memory(
         on_cpu: whether the device is the CPU.
         chunk_bytes: memory for one chunk of float32 logits, without and with
             rematerialisation.
+        quantization: as `model.quantization`. Float8 matrices are there twice, for the forward
+            and for the backward pass, and their originals are not on the device: two bytes a
+            weight as in bfloat16, and a float32 scale for each row and column.
         compiled: whether the step is compiled on torch.
         deterministic: as `train.deterministic`: JAX writes attention out then.
     """
@@ -172,6 +177,8 @@ def step_memory(
         elif backend == "jax" or arch.attention_soft_cap:
             widest += weights * 8
     fixed = family.parameters(config) * size + masks
+    if quantization == "float8":
+        fixed += 4 * sum(sum(s.hf_shape) for s in family.tensors(config) if s.target)
     fixed += ADAPTER_BYTES * trainable_parameters(family, config, lora)
     fixed += LIBRARIES_BYTES[backend] if on_cpu else 0
     layers, inputs = len(arch.kinds), tokens * arch.width * size

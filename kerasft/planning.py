@@ -3,6 +3,7 @@
 from typing import Any
 
 from kerasft import backend as backends
+from kerasft import engines
 from kerasft.console import SilentReporter
 from kerasft.data.batching import LENGTH_STEP
 from kerasft.data.sources import is_remote, load_rows, split_rows
@@ -34,11 +35,16 @@ def dry_run(recipe: str | Recipe, *, backend: str = backends.DEFAULT, **settings
         `disk_bytes` is what the run folder takes.
 
     Raises:
-        KerasftError: the recipe or local rows are wrong.
+        KerasftError: the recipe or local rows are wrong, or it cannot be trained here.
     """
     resolved = load(recipe, settings) if isinstance(recipe, str) else override(recipe, settings)
+    engines.check(engines.DEFAULT, backend, resolved)
     backends.select(backend)
     from kerasft.engine.device import current, resolve_dtype
+    from kerasft.engine.float8 import check_device
+
+    if resolved.model.quantization == "float8":
+        check_device(backend)
 
     base = describe_base(resolved.model.preset)
     family = FAMILIES[base.family] if base.family else None

@@ -44,6 +44,13 @@ class ModelSettings(_Section):
         "(GPUs since Ampere; under torch CPUs with AVX-512 BF16 or AMX), else float32. The adapter "
         "is always float32.",
     )
+    quantization: Literal["none", "float8"] = Field(
+        "none",
+        description="Type that the blocks' frozen matrices are rounded to for training. `float8` "
+        "(e4m3, a scale for each row) is faster on NVIDIA GPUs from Hopper on, with a bfloat16 "
+        "base. Training and validation compute with it; answers, evaluation and "
+        "export take the base as it is.",
+    )
 
 
 class LoraSettings(_Section):

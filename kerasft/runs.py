@@ -42,6 +42,7 @@ RECORD = {
     "versions": "Versions of Python and of the packages that take part.",
     "device": "The device and its memory, in words.",
     "dtype": "Type of the frozen base, resolved.",
+    "quantization": "Type that the frozen matrices were rounded to for training, or none.",
     "seed": "The seed of training.",
     "data": "Source, content hash, and counts of the rows.",
     "base": "The base model: preset, id and fingerprint.",

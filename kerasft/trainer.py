@@ -98,6 +98,7 @@ class Trainer:
             versions=self.surroundings["versions"],
             device={"kind": device.kind, "name": device.name},
             dtype=learner.dtype,
+            quantization=recipe.model.quantization,
             seed=recipe.train.seed,
             data=prepared.summary(),
             base={

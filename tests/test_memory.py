@@ -55,6 +55,16 @@ def test_gemma_2b_takes_its_weights_and_what_blocks_keep():
     assert 4.67 < step.with_remat / GIB < 4.67 + 2.2
 
 
+def test_a_base_in_float8_is_there_twice_with_its_scales():
+    """Two bytes a weight, as in bfloat16, and four for each row and column of a matrix."""
+    plain, float8 = memory(), memory(quantization="float8")
+    # A block of Gemma-2B: query and output 2048 × 2048, key and value 2048 × 256, and
+    # gate, up and down 2048 × 16384.
+    scales = 4 * 18 * (2 * 4096 + 2 * 2304 + 3 * 18432)
+    for remat in (False, True):
+        assert float8.of(remat) - plain.of(remat) == scales
+
+
 @pytest.mark.parametrize("preset", ["gemma_2b_en", "gemma2_instruct_2b_en", "llama3.1_8b"])
 def test_more_tokens_take_more_and_remat_takes_less(preset: str):
     small, large = memory(preset, rows=2), memory(preset, rows=4)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from kerasft.errors import DataError
+from kerasft.errors import DataError, KerasftError
 from kerasft.planning import dry_run
 
 pytestmark = pytest.mark.keras
@@ -55,6 +55,12 @@ def test_a_base_that_is_not_here_is_sized_by_full_windows(tmp_path, backend):
     # What 18 blocks keep of 8 × 512 tokens is 5.7 GiB in bfloat16; XLA on a CPU keeps it anyway.
     saved = plans["none"]["memory_bytes"] - plans["block"]["memory_bytes"]
     assert saved > 4 * 2**30 if backend == "torch" else saved == 0
+
+
+def test_what_cannot_be_trained_here_is_refused(tiny_gemma3, backend):
+    settings = {"model.preset": str(tiny_gemma3), "model.quantization": "float8"}
+    with pytest.raises(KerasftError, match=r"(torch|JAX) runs on cpu here; set it to none"):
+        dry_run("sql", backend=backend, **settings)
 
 
 def test_wrong_local_rows_are_told(tmp_path, tiny_gemma3, backend):

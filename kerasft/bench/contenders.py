@@ -39,6 +39,15 @@ CONTENDERS: Mapping[str, Contender] = {
     for contender in (
         Contender("kerasft-torch", "kerasft on torch", "kerasft_contender", "torch"),
         Contender("kerasft-jax", "kerasft on JAX", "kerasft_contender", "jax"),
+        *(
+            Contender(
+                f"kerasft-{backend}-float8",
+                f"kerasft on {name}, base in float8",
+                "kerasft_contender",
+                f"{backend}-float8",
+            )
+            for backend, name in (("torch", "torch"), ("jax", "JAX"))
+        ),
         Contender("keras-torch", "KerasHub as it comes, torch", "kerashub_contender", "torch"),
         Contender("keras-jax", "KerasHub as it comes, JAX", "kerashub_contender", "jax"),
         Contender("hf", "transformers + PEFT", "hf_contender", "eager", _HF, "real"),
@@ -53,8 +62,8 @@ CONTENDERS: Mapping[str, Contender] = {
     )
 }
 
-DEFAULT = tuple(name for name in CONTENDERS if name != "trl-flex")
-"""Without the variant of one that is there already."""
+DEFAULT = tuple(name for name in CONTENDERS if not name.endswith(("-float8", "-flex")))
+"""Without the variants of those that are there already."""
 
 DECODE = "decode-"
 """How the names of the tasks of `DECODERS` begin."""

@@ -11,17 +11,30 @@ from kerasft.data.examples import Example
 
 
 def run(work: Work, examples: Sequence[Example], variant: str) -> dict[str, Any]:
-    """Measure kerasft on a backend."""
-    backend.select(variant)
+    """Measure kerasft.
+
+    Args:
+        work, examples: what is done.
+        variant: the backend; `BACKEND-float8` with `model.quantization = "float8"`.
+
+    Raises:
+        ModelError: there is no float8 on this device.
+    """
+    chosen, _, quantization = variant.partition("-")
+    float8 = quantization == "float8"
+    backend.select(chosen)
     import keras
 
     from kerasft.bench.versions import versions_of
     from kerasft.engine.callbacks import EpochWindows
     from kerasft.engine.device import chunk_bytes, peak_memory_bytes
     from kerasft.engine.finetuner import FineTuner
+    from kerasft.engine.float8 import check_device
     from kerasft.engine.progress import Progress
     from kerasft.models.lora import attach
 
+    if float8:
+        check_device(chosen)
     causal_lm = model(work)
     lora = attach(causal_lm, work.table, work.lora, SEED)
     steps_per_epoch = WindowSource(examples, work.train()).steps_per_epoch
@@ -35,6 +48,7 @@ def run(work: Work, examples: Sequence[Example], variant: str) -> dict[str, Any]
         chunk_bytes=chunk_bytes(work.remat),
         remat=work.remat,
         compiled=settings.compile != "off",
+        float8=float8,
     )
     tuner.prepare(settings, plan.total)
     stopwatch = Stopwatch(plan, tuner.flush)
@@ -54,7 +68,7 @@ def run(work: Work, examples: Sequence[Example], variant: str) -> dict[str, Any]
         def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
             progress.epoch, progress.window = epoch + 1, 0
 
-    reset_peak(variant)
+    reset_peak(chosen)
     timing = Timing()
     stopwatch.start()
     while progress.step < plan.total:
@@ -74,7 +88,7 @@ def run(work: Work, examples: Sequence[Example], variant: str) -> dict[str, Any]
         "first_loss": losses[0],
         "last_loss": losses[-1],
         "peak_memory_bytes": peak_memory_bytes(),
-        "versions": versions_of("keras", "keras-hub", variant),
+        "versions": versions_of("keras", "keras-hub", chosen),
         "compilations": tuner.compilations,
         "input_share": tuner.input_seconds / stopwatch.total_seconds,
         "notes": [*tuner.notes, f"{source.padding_share:.1%} padding"],

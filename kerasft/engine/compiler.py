@@ -6,7 +6,7 @@ import re
 import shutil
 import time
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +35,11 @@ def obstacle() -> str | None:
     return None if shutil.which(compiler) else f"there is no C++ compiler {compiler} on the PATH"
 
 
-def compiled(function: Callable[..., Any], varying: Sequence[int] = ()) -> Callable[..., Any]:
+def compiled(
+    function: Callable[..., Any],
+    varying: Sequence[int] = (),
+    options: Mapping[str, Any] | None = None,
+) -> Callable[..., Any]:
     """The compiled form of a pure function of tensors.
 
     One shape is compiled as it is; from the second on, sizes that changed become
@@ -43,6 +47,7 @@ def compiled(function: Callable[..., Any], varying: Sequence[int] = ()) -> Calla
 
     Args:
         varying: positional arguments whose first axis is a variable from the start.
+        options: of Inductor, for this function.
 
     What a process that was killed while it compiled has left half written in the cache is
     removed and compiled anew.
@@ -52,7 +57,9 @@ def compiled(function: Callable[..., Any], varying: Sequence[int] = ()) -> Calla
     """
     torch._dynamo.config.recompile_limit = _SHAPES
     torch._dynamo.config.accumulated_recompile_limit = _SHAPES * 8
-    made: Callable[..., Any] | None = torch.compile(function, fullgraph=True)
+    made: Callable[..., Any] | None = torch.compile(
+        function, fullgraph=True, **({} if options is None else {"options": dict(options)})
+    )
 
     def call(*arguments: Any) -> Any:
         nonlocal made

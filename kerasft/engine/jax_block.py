@@ -21,9 +21,10 @@ from jax.ad_checkpoint import checkpoint_name
 
 from kerasft.engine.dropout import MULTIPLIERS, threshold
 from kerasft.engine.jax_attention import attend
+from kerasft.engine.jax_float8 import SCALES, Float8Matrix, float8_product
 from kerasft.models.architecture import Architecture, Block
 
-KEPT = ("query", "key", "value", "attended", "output", "gate", "up", "down", "low")
+KEPT = ("query", "key", "value", "attended", "output", "gate", "up", "down", "low", SCALES)
 """Names of the values that a block keeps without rematerialisation."""
 
 TILE_BYTES = 2**26
@@ -142,8 +143,8 @@ def decoder_block(
         rows_shape: (B, L).
         tile: tokens of the feed-forward layer at once; T for all.
         hidden: (T, width), the residual stream.
-        arrays: `kernels` and `adapters` (A, B) by target, `norms` by name, `path_seeds`
-            (uint32 scalars) by target.
+        arrays: `kernels`, which may be in float8, and `adapters` (A, B) by target, `norms` by
+            name, `path_seeds` (uint32 scalars) by target.
         rotary: cosine and sine, (T, 1, h / 2) each.
         segment_ids: int32 (B, L), or None.
         seed: uint32 scalar of the micro-batch's dropout.
@@ -236,8 +237,8 @@ def feed_forward(
     """
     arch = plan.architecture
     x = rms_norm(arch, hidden, arrays["norms"]["pre_ffw_norm"])
-    gate = checkpoint_name(_linear(plan, "gate", x, arrays, seed, first_row), "gate")
-    up = checkpoint_name(_linear(plan, "up", x, arrays, seed, first_row), "up")
+    gate = _linear(plan, "gate", x, arrays, seed, first_row, kept="gate")
+    up = _linear(plan, "up", x, arrays, seed, first_row, kept="up")
     activation = jax.nn.silu if arch.activation == "silu" else jax.nn.gelu
     x = activation(gate.astype(jnp.float32)).astype(gate.dtype) * up
     x = _linear(plan, "down", x, arrays, seed, first_row)
@@ -247,27 +248,37 @@ def feed_forward(
     return hidden + x
 
 
-def _linear(plan, target, x, arrays, seed, first_row):
-    """x (T, inputs) through a projection and the adapter beside it: (T, outputs)."""
+def _linear(plan, target, x, arrays, seed, first_row, kept=None):
+    """x (T, inputs) through a projection and the adapter beside it: (T, outputs).
+
+    `kept` names the result for the backward pass.
+    """
     linear = plan.linear(target)
-    kernel = arrays["kernels"][target].astype(x.dtype)
-    # Contracted where its axes lie: a transposed kernel would be a copy of it.
-    summed = (tuple(range(1, 1 + len(linear.input_axes))), linear.input_axes)
-    wide = x.reshape(-1, *linear.input_sizes)
-    result = jax.lax.dot_general(wide, kernel, (summed, ((), ()))).reshape(-1, linear.outputs)
-    adapter = linear.adapter
-    if adapter is None:
-        return result
-    a, b = arrays["adapters"][target]
-    scale = adapter.scale
-    if adapter.dropout:
-        kept = _kept(x.shape, first_row, seed ^ arrays["path_seeds"][target], adapter.dropout)
-        x = jnp.where(kept, x, jnp.zeros((), x.dtype))
-        scale /= 1 - adapter.dropout
-    a, b = factors(linear, a, scale * b, x.dtype)
-    low = checkpoint_name(x @ a, "low")
-    low = low.reshape(x.shape[0], -1, b.shape[0])
-    return result + (low @ b).reshape(result.shape)
+    adapter, kernel = linear.adapter, arrays["kernels"][target]
+    if isinstance(kernel, Float8Matrix):
+        if adapter is None:
+            return float8_product(kept, x, kernel)
+        result = float8_product(None, x, kernel)
+    else:
+        # Contracted where its axes lie: a transposed kernel would be a copy of it.
+        summed = (tuple(range(1, 1 + len(linear.input_axes))), linear.input_axes)
+        wide = x.reshape(-1, *linear.input_sizes)
+        result = jax.lax.dot_general(wide, kernel.astype(x.dtype), (summed, ((), ())))
+        result = result.reshape(-1, linear.outputs)
+    if adapter is not None:
+        a, b = arrays["adapters"][target]
+        scale = adapter.scale
+        if adapter.dropout:
+            remains = _kept(
+                x.shape, first_row, seed ^ arrays["path_seeds"][target], adapter.dropout
+            )
+            x = jnp.where(remains, x, jnp.zeros((), x.dtype))
+            scale /= 1 - adapter.dropout
+        a, b = factors(linear, a, scale * b, x.dtype)
+        low = checkpoint_name(x @ a, "low")
+        low = low.reshape(x.shape[0], -1, b.shape[0])
+        result = result + (low @ b).reshape(result.shape)
+    return result if kept is None else checkpoint_name(result, kept)
 
 
 def factors(linear: Linear, a: jax.Array, b: jax.Array, dtype: Any) -> tuple[jax.Array, jax.Array]:

@@ -13,6 +13,7 @@ import numpy as np
 
 from kerasft.engine.jax_attention import uses_cudnn
 from kerasft.engine.jax_decoder import JaxDecoder, Values
+from kerasft.engine.jax_float8_base import Float8Base
 from kerasft.engine.jax_loss import fused_linear_cross_entropy, supervised_rows
 
 QUEUED_SECONDS = 0.25
@@ -28,8 +29,12 @@ _READ_BY_HOST = ("sequence_starts",)
 class JaxStep:
     """The step of `FineTuner` on JAX."""
 
-    def set_up(self, remat: bool, compiled: bool) -> None:
-        """Build the decoder. JAX always compiles, so `compiled` changes nothing."""
+    def set_up(self, remat: bool, compiled: bool, float8: bool) -> None:
+        """Build the decoder. JAX always compiles, so `compiled` changes nothing.
+
+        Raises:
+            ModelError: the matrices cannot be in float8.
+        """
         self._decoder = JaxDecoder(self.backbone, self.family, self.lora, remat=remat)
         self._trained = list(self.trainable_variables)
         self._frozen = list(self.non_trainable_variables)
@@ -38,6 +43,7 @@ class JaxStep:
         self._compiled: dict[tuple, Callable] = {}
         self._shapes: set[tuple] = set()
         self._packed = False
+        self._float8 = Float8Base(self._decoder.blocks) if float8 else None
 
     def feed(self, window: Mapping[str, np.ndarray]) -> Mapping[str, np.ndarray]:
         """What `fit` passes on for a window: the window itself.
@@ -57,6 +63,9 @@ class JaxStep:
         """
         if self.train_function is not None and not force:
             return
+        if self._float8 is not None:
+            # Before Keras takes the variables' values, which would keep the originals.
+            self._float8.round()
         # The optimizer is part of what was traced.
         self._compiled = {key: run for key, run in self._compiled.items() if key[0] != "step"}
         queue = _Queue()
@@ -69,13 +78,25 @@ class JaxStep:
                 next(iterator),
                 trainable,
                 optimizer_state,
-                frozen,
+                self._given(frozen),
                 donated=(0, 1),
             )
             queue.put(metrics["loss"])
             return self.record(metrics), (trainable, frozen, optimizer_state, metrics_state)
 
         self.train_function = train_function
+
+    @property
+    def rounded(self) -> bool:
+        """Whether the base's matrices are in float8 now, and their originals on the host."""
+        return self._float8 is not None and bool(self._float8.matrices)
+
+    def restore_base(self) -> None:
+        """Put the base back as it was loaded; the next step rounds it again if it has to."""
+        if self._float8 is not None:
+            self._float8.restore()
+            # Keras calls for it anew then, before it takes the variables' values.
+            self.train_function = None
 
     def sync(self) -> None:
         """Bring the state that `fit` holds between steps back into the variables."""
@@ -135,7 +156,19 @@ class JaxStep:
         return result
 
     def _state(self) -> tuple[list, list]:
-        return [v.value for v in self._trained], [v.value for v in self._frozen]
+        if self._float8 is not None:
+            self._float8.round()
+        return [v.value for v in self._trained], self._given([v.value for v in self._frozen])
+
+    def _given(self, frozen: list) -> list:
+        """What is computed with in place of the frozen variables' values: some are in float8."""
+        if self._float8 is None:
+            return frozen
+        rounded = self._float8.matrices
+        return [
+            rounded.get(id(variable), value)
+            for variable, value in zip(self._frozen, frozen, strict=True)
+        ]
 
     def _values(self, trainable: list, frozen: list) -> Values:
         return {

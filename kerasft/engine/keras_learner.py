@@ -12,6 +12,7 @@ from kerasft.engine.callbacks import EpochWindows, RunCallbacks, arrays
 from kerasft.engine.decode import Decoder
 from kerasft.engine.device import chunk_bytes, current, resolve_dtype
 from kerasft.engine.finetuner import FineTuner
+from kerasft.engine.float8 import check_device
 from kerasft.engine.hooks import Hooks
 from kerasft.engine.loaded import start_adapter
 from kerasft.engine.progress import Progress
@@ -46,6 +47,9 @@ class KerasLearner:
         recipe = self._recipe = prepared.recipe
         self.dtype = resolve_dtype(recipe.model.dtype)
         self.device = current()
+        float8 = recipe.model.quantization == "float8"
+        if float8:
+            check_device(backend)
         with reporter.working(f"Loading {recipe.model.preset} in {self.dtype}"):
             self.base = sources.load_base(recipe.model.preset, dtype=self.dtype)
         self._lora = attach(self.base.causal_lm, self.base.family, recipe.lora, recipe.train.seed)
@@ -67,6 +71,7 @@ class KerasLearner:
             chunk_bytes=chunk_bytes(plan.remat),
             remat=plan.remat,
             compiled=_compiles(recipe, prepared.total_steps),
+            float8=float8,
         )
         self.tuner.prepare(recipe.train, prepared.total_steps)
         for note in self.tuner.notes:
@@ -90,6 +95,7 @@ class KerasLearner:
     def answer(
         self, prompts: Sequence[Sequence[int]], max_new_tokens: int, stop_ids: Sequence[int]
     ) -> list[list[int]]:
+        self.tuner.restore_base()
         decoder = Decoder(self.base.causal_lm, self.base.family, self._lora)
         return decoder.generate(prompts, max_new_tokens=max_new_tokens, stop_ids=stop_ids)
 
@@ -123,6 +129,7 @@ class KerasLearner:
                     shuffle=False,
                 )
             ended = self.tuner.stop_training
+        self.tuner.restore_base()
         every.finish()
 
 

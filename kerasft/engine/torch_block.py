@@ -12,10 +12,12 @@ import torch
 from torch.nn import functional as F
 
 from kerasft.engine.dropout import MULTIPLIERS, threshold
+from kerasft.engine.torch_float8 import Float8Matrix
 from kerasft.engine.torch_product import Multiplier
 from kerasft.models.architecture import Architecture, Block, Projection
 
 Tensors = Mapping[str, torch.Tensor]
+Frozen = Mapping[str, torch.Tensor | Float8Matrix]
 
 
 GROUPS = {
@@ -121,16 +123,27 @@ def lay_out(block: Block) -> dict[str, torch.Tensor]:
             tensors[group] = laid
             continue
         joined = torch.cat(matrices, dim=1) if len(matrices) > 1 else matrices[0].contiguous()
-        offset = 0
-        for projection in projections:
-            part = joined[:, offset : offset + projection.outputs]
-            offset += projection.outputs
-            kernel = projection.kernel.value
-            outputs_first = part.t().unflatten(0, projection.output_shape)
-            unfolded = outputs_first.unflatten(-1, projection.input_shape)
-            kernel.data = unfolded.permute(projection.kernel_axes)
+        _view(projections, joined)
         tensors[group] = joined
     return tensors
+
+
+def move(block: Block, device: torch.device) -> None:
+    """Take the kernels of a block, as `lay_out` laid them, to another device."""
+    laid = lay_out(block)
+    for group, targets in GROUPS.items():
+        _view([block.projections[target] for target in targets], laid[group].to(device))
+
+
+def _view(projections: Sequence[Projection], joined: torch.Tensor) -> None:
+    """Make the kernels of a group views of their matrix (inputs, outputs of all)."""
+    offset = 0
+    for projection in projections:
+        part = joined[:, offset : offset + projection.outputs]
+        offset += projection.outputs
+        outputs_first = part.t().unflatten(0, projection.output_shape)
+        unfolded = outputs_first.unflatten(-1, projection.input_shape)
+        projection.kernel.value.data = unfolded.permute(projection.kernel_axes)
 
 
 def _matrix(projection: Projection) -> torch.Tensor:
@@ -180,7 +193,7 @@ def decoder_block(
     plan: BlockPlan,
     attention: Attention,
     hidden: torch.Tensor,
-    frozen: Tensors,
+    frozen: Frozen,
     adapters: Tensors,
     rotary: tuple[torch.Tensor, torch.Tensor],
     rows: tuple[torch.Tensor, ...],
@@ -264,20 +277,23 @@ def _rotate(x: torch.Tensor, rotary: tuple[torch.Tensor, torch.Tensor]) -> torch
 
 def _linear(
     x: torch.Tensor,
-    matrix: torch.Tensor,
+    matrix: torch.Tensor | Float8Matrix,
     plan: BlockPlan,
     adapters: tuple[Adapter, ...],
     tensors: Tensors,
     keys: Tensors,
     first: int,
 ) -> torch.Tensor:
-    """x · W, plus scale · (x · A) · B of each adapter, all in the type of x.
+    """x · W, plus scale · (x · A) · B of each adapter, in the type of x; W may be in float8.
 
     The adapters of a group are one product too: their A side by side, their B on the
     diagonal of a (ranks, outputs) matrix.
     """
     multiplier = plan.multiplier
-    y = multiplier.product(x, matrix)
+    if isinstance(matrix, Float8Matrix):
+        y = torch.ops.kerasft.float8_product.default(x, *matrix)
+    else:
+        y = multiplier.product(x, matrix)
     if not adapters:
         return y
     a, b = adapter_matrices(adapters, tensors, x.dtype)

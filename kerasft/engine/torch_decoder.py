@@ -12,14 +12,18 @@ from torch.utils.checkpoint import checkpoint
 from kerasft.engine import torch_attention
 from kerasft.engine.compiler import compiled
 from kerasft.engine.dropout import layer_key
+from kerasft.engine.float8 import check_matrices
 from kerasft.engine.torch_block import (
+    GROUPS,
     adapter_tensors,
     decoder_block,
     lay_out,
+    move,
     plan_block,
     rms_norm,
     rotary_angles,
 )
+from kerasft.engine.torch_float8 import COMPILING, float8_matrix, shown_to_the_compiler
 from kerasft.engine.torch_product import choose_multiplier
 from kerasft.models.architecture import blocks_of
 from kerasft.models.families.base import Family
@@ -52,6 +56,14 @@ class TorchDecoder:
         remat: keep only the input of each block and compute the rest again in the
             backward pass.
         compile_blocks: compile one function a kind of block; eager where not.
+        float8: compute with the blocks' matrices rounded to float8. From the first hidden
+            states on the originals are in the host's memory, until `restore`.
+
+    Attributes:
+        rounded: whether the matrices are in float8 now.
+
+    Raises:
+        ModelError: the matrices cannot be in float8.
     """
 
     def __init__(
@@ -62,6 +74,7 @@ class TorchDecoder:
         *,
         remat: bool,
         compile_blocks: bool,
+        float8: bool = False,
     ) -> None:
         config = family.config_of(backbone)
         self.architecture = family.architecture(config)
@@ -71,7 +84,17 @@ class TorchDecoder:
         self._blocks = blocks_of(backbone, family.tensors(config), self.architecture.kinds, lora)
         matrix = backbone.token_embedding.embeddings.value
         self.multiplier = choose_multiplier(matrix.device, matrix.dtype)
-        self._frozen = [lay_out(block) for block in self._blocks]
+        self._frozen: list[dict[str, Any]] = [lay_out(block) for block in self._blocks]
+        self._float8 = float8
+        self.rounded = False
+        if float8:
+            check_matrices(
+                (group, tuple(tensors[group].shape), str(tensors[group].dtype)[len("torch.") :])
+                for tensors in self._frozen
+                for group in GROUPS
+            )
+            if compile_blocks:
+                shown_to_the_compiler()
         self._dropout = bool(lora.settings.dropout)
         self._runs: dict[Any, Callable[..., torch.Tensor]] = {}
         self._frequencies: dict[str, torch.Tensor] = {}
@@ -97,6 +120,8 @@ class TorchDecoder:
                 (S,) and, where dropout acts, `dropout_keys` (blocks, targets) int64.
             training: whether dropout acts.
         """
+        if self._float8 and not self.rounded:
+            self._round()
         embeddings = self._backbone.token_embedding.embeddings.value
         arch = self.architecture
         hidden = F.embedding(micro["token_ids"].reshape(-1), embeddings)
@@ -123,6 +148,23 @@ class TorchDecoder:
                 keys,
             )
         return hidden
+
+    def _round(self) -> None:
+        """The matrices in float8; the originals, bit for bit, to the host."""
+        for block, tensors in zip(self._blocks, self._frozen, strict=True):
+            for group in GROUPS:
+                tensors[group] = float8_matrix(tensors[group])
+            move(block, torch.device("cpu"))
+        self.rounded = True
+
+    def restore(self) -> None:
+        """Bring the originals back to the device, in place of the matrices in float8."""
+        device = self._backbone.token_embedding.embeddings.value.device
+        for index, block in enumerate(self._blocks):
+            self._frozen[index] = {}
+            move(block, device)
+            self._frozen[index] = lay_out(block)
+        self.rounded = False
 
     def final_norm(self, hidden: torch.Tensor) -> torch.Tensor:
         """The last norm, of any rows of the residual stream."""
@@ -161,4 +203,6 @@ class TorchDecoder:
                 )
             return decoder_block(*arguments)
 
-        return compiled(run) if self.compile_blocks else run
+        if not self.compile_blocks:
+            return run
+        return compiled(run, options=COMPILING if self._float8 else None)

@@ -40,7 +40,7 @@ class _Recorded:
 class TorchStep:
     """The step of `FineTuner` on torch."""
 
-    def set_up(self, remat: bool, compiled: bool) -> None:
+    def set_up(self, remat: bool, compiled: bool, float8: bool) -> None:
         """Build the decoder, and compile where that is asked for and can be had."""
         self._device = torch.device(get_device())
         obstacle = compiler.obstacle() if compiled else "compilation was not asked for"
@@ -50,7 +50,12 @@ class TorchStep:
         ]
         self._watch = Compilations()
         self._decoder = TorchDecoder(
-            self.backbone, self.family, self.lora, remat=remat, compile_blocks=compiled
+            self.backbone,
+            self.family,
+            self.lora,
+            remat=remat,
+            compile_blocks=compiled,
+            float8=float8,
         )
         # On a CPU the chunks are cut to the positions in use, so their rows vary.
         rows = (0, 2, 3) if self._device.type == "cpu" else ()
@@ -95,6 +100,19 @@ class TorchStep:
 
     def sync(self) -> None:
         """Variables hold the newest state already."""
+
+    @property
+    def rounded(self) -> bool:
+        """Whether the base's matrices are in float8 now, and their originals on the host."""
+        return self._decoder.rounded
+
+    def restore_base(self) -> None:
+        """Put the base back as it was loaded; the next step rounds it again if it has to."""
+        if self.rounded:
+            # They read the rounded matrices where these lie.
+            self._recorded.clear()
+            self._runs.clear()
+            self._decoder.restore()
 
     def step_state(self) -> dict[str, np.ndarray]:
         """How a step is computed depends on nothing that came before it."""

@@ -57,6 +57,7 @@ def tuner_on(
     moved: bool = True,
     remat: bool = False,
     compiled: bool = False,
+    float8: bool = False,
     **settings: Any,
 ) -> FineTuner:
     """A `FineTuner` over a model with a new adapter; `settings` are the adapter's."""
@@ -69,6 +70,7 @@ def tuner_on(
         chunk_bytes=4 * VOCABULARY * 20,
         remat=remat,
         compiled=compiled,
+        float8=float8,
     )
 
 
