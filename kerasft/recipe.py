@@ -47,8 +47,8 @@ class ModelSettings(_Section):
     quantization: Literal["none", "float8"] = Field(
         "none",
         description="Type that the blocks' frozen matrices are rounded to for training. `float8` "
-        "(e4m3, a scale for each row) needs an NVIDIA GPU from Hopper on and a bfloat16 base, and is "
-        "faster where matrices are large. Training and validation compute with it; answers, "
+        "(e4m3, a scale for each row) needs an NVIDIA GPU from Hopper on and a bfloat16 base, and "
+        "is faster where matrices are large. Training and validation compute with it; answers, "
         "evaluation and export take the base as it is.",
     )
 

@@ -62,3 +62,28 @@ def test_cudnn_sees_what_written_out_attention_sees(
         error = np.linalg.norm(ours - wanted) / np.linalg.norm(wanted)
         rounding = np.linalg.norm(plain - wanted) / np.linalg.norm(wanted)
         assert error < 2 * rounding < 0.05
+
+
+@pytest.mark.parametrize("remat", [False, True])
+def test_twenty_steps_in_float8_fall_as_in_bfloat16(jax, remat) -> None:
+    """As XLA gives the products to cuBLASLt, over a Gemma that its matrices dominate."""
+    from kerasft.engine.jax_float8 import obstacle
+    from kerasft.recipe import TrainSettings
+    from tests.engine.tuning import fit, small_model, tuner_on, uneven_examples, windows_of
+
+    if (why := obstacle()) is not None:
+        pytest.skip(why)
+    windows = windows_of(uneven_examples(300), 8, 1, packing=True, sequence_length=256)
+    windows = [windows[step % 2] for step in range(20)]
+    losses = []
+    for float8 in (False, True):
+        model = small_model("gemma", dtype="bfloat16", hidden_dim=256, intermediate_dim=8192)
+        tuner = tuner_on(model, "gemma", moved=False, float8=float8, remat=remat)
+        tuner.prepare(TrainSettings(learning_rate=1e-2, schedule="constant"), total_steps=20)
+        losses.append(np.array([line["loss"] for line in fit(tuner, windows)]))
+        assert tuner.rounded == float8
+    plain, mine = losses
+    fall = plain[0] - plain[-1]
+    assert fall > 0.3
+    assert np.abs(mine - plain).max() < 0.02 * fall
+    assert not np.array_equal(mine, plain)
