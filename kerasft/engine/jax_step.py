@@ -14,6 +14,7 @@ import numpy as np
 from kerasft.engine.jax_attention import uses_cudnn
 from kerasft.engine.jax_decoder import JaxDecoder, Values
 from kerasft.engine.jax_loss import fused_linear_cross_entropy, supervised_rows
+from kerasft.host_memory import keep_freed_blocks
 
 QUEUED_SECONDS = 0.25
 """Steps wait on the device for about this long, so that it never waits for the host."""
@@ -30,6 +31,8 @@ class JaxStep:
 
     def set_up(self, remat: bool, compiled: bool) -> None:
         """Build the decoder. JAX always compiles, so `compiled` changes nothing."""
+        if jax.default_backend() == "cpu":
+            keep_freed_blocks()
         self._decoder = JaxDecoder(self.backbone, self.family, self.lora, remat=remat)
         self._trained = list(self.trainable_variables)
         self._frozen = list(self.non_trainable_variables)

@@ -20,6 +20,7 @@ from kerasft.engine.compiler import Compilations
 from kerasft.engine.torch_adamw import FlatAdamW, FlatVariables
 from kerasft.engine.torch_decoder import TorchDecoder
 from kerasft.engine.torch_loss import chunk_sums, fused_linear_cross_entropy
+from kerasft.host_memory import keep_freed_blocks
 
 POSITIONS_STEP = 4
 """On a CPU, where shapes may vary, gathered positions are cut to a multiple of this."""
@@ -43,6 +44,8 @@ class TorchStep:
     def set_up(self, remat: bool, compiled: bool) -> None:
         """Build the decoder, and compile where that is asked for and can be had."""
         self._device = torch.device(get_device())
+        if self._device.type == "cpu":
+            keep_freed_blocks()
         obstacle = compiler.obstacle() if compiled else "compilation was not asked for"
         compiled = obstacle is None
         self.notes: list[str] = [
