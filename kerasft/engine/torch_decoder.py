@@ -13,6 +13,7 @@ from kerasft.engine import torch_attention
 from kerasft.engine.compiler import compiled
 from kerasft.engine.dropout import layer_key
 from kerasft.engine.torch_block import (
+    GROUPS,
     adapter_tensors,
     decoder_block,
     lay_out,
@@ -75,6 +76,10 @@ class TorchDecoder:
         self._dropout = bool(lora.settings.dropout)
         self._runs: dict[Any, Callable[..., torch.Tensor]] = {}
         self._frequencies: dict[str, torch.Tensor] = {}
+
+    def matrices(self) -> list[torch.Tensor]:
+        """The frozen matrices of all blocks, (inputs, outputs) each."""
+        return [frozen[group] for frozen in self._frozen for group in GROUPS]
 
     def keys(self, seed: int) -> list[list[int]]:
         """The dropout keys of a micro-batch: for each block, one a target with an adapter."""
