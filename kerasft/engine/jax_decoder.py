@@ -87,6 +87,10 @@ class JaxDecoder:
         self, plan: BlockPlan, shape: tuple[int, int], hidden: jax.Array
     ) -> Callable[..., jax.Array]:
         tokens = hidden.shape[0]
+        if not self.remat and jax.default_backend() == "cpu":
+            # XLA would keep on a CPU what it is asked to compute again, and compute some of
+            # it again all the same: see `memory.step_memory`.
+            return partial(decoder_block, plan, shape, tokens)
         if not self.remat:
             return jax.checkpoint(partial(decoder_block, plan, shape, tokens), policy=_keeps)
         tile = tile_tokens(tokens, plan.linear("gate").outputs, hidden.dtype.itemsize)
