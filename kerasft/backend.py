@@ -6,8 +6,6 @@ from typing import Literal
 
 from kerasft.caches import cache_dir
 from kerasft.errors import KerasftError
-from kerasft.gpus import driver_tool
-from kerasft.host_memory import share_one_heap
 
 Backend = Literal["torch", "jax"]
 BACKENDS: tuple[Backend, ...] = ("torch", "jax")
@@ -35,8 +33,7 @@ def select(backend: str) -> None:
       some 40 µs only while they wait for one that another program has pushed off its core:
       on two cores shared with one busy process a step of the 270M took 25 s when they did
       not stop, 1.25 s so and 1.0 s without spinning, but on idle cores 0.56 s so and
-      0.66 s without, which puts them to sleep a thousand times a step;
-    - for JAX, where there is no GPU's driver, one heap for all threads: see `host_memory`.
+      0.66 s without, which puts them to sleep a thousand times a step.
 
     Raises:
         KerasftError: the backend is unknown, or Keras is already imported with
@@ -57,8 +54,6 @@ def select(backend: str) -> None:
         os.environ["OMP_WAIT_POLICY"] = "passive"
         os.environ.setdefault("GOMP_SPINCOUNT", "3000")
     if backend == "jax":
-        if driver_tool() is None:
-            share_one_heap()
         allocated = os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
         if allocated == "false" and "XLA_PYTHON_CLIENT_MEM_FRACTION" not in os.environ:
             os.environ.setdefault("XLA_CLIENT_MEM_FRACTION", "0.9")

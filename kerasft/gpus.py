@@ -34,14 +34,9 @@ class Gpu:
         return self.capability >= 8
 
 
-def driver_tool() -> str | None:
-    """The path of the driver's own program; None where there is no driver."""
-    return shutil.which("nvidia-smi")
-
-
 def gpus() -> list[Gpu]:
     """Those that the driver lists; none where there is no driver, or where it does not answer."""
-    tool = driver_tool()
+    tool = shutil.which("nvidia-smi")
     if tool is None:
         return []
     try:

@@ -15,7 +15,6 @@ from kerasft.engine.jax_attention import uses_cudnn
 from kerasft.engine.jax_decoder import JaxDecoder, Values
 from kerasft.engine.jax_float8_base import Float8Base
 from kerasft.engine.jax_loss import fused_linear_cross_entropy, supervised_rows
-from kerasft.host_memory import keep_freed_blocks
 
 QUEUED_SECONDS = 0.25
 """Steps wait on the device for about this long, so that it never waits for the host."""
@@ -36,8 +35,6 @@ class JaxStep:
         Raises:
             ModelError: the matrices cannot be in float8.
         """
-        if jax.default_backend() == "cpu":
-            keep_freed_blocks()
         self._decoder = JaxDecoder(self.backbone, self.family, self.lora, remat=remat)
         self._trained = list(self.trainable_variables)
         self._frozen = list(self.non_trainable_variables)

@@ -20,7 +20,6 @@ from kerasft.engine.compiler import Compilations
 from kerasft.engine.torch_adamw import FlatAdamW, FlatVariables
 from kerasft.engine.torch_decoder import TorchDecoder
 from kerasft.engine.torch_loss import chunk_sums, fused_linear_cross_entropy
-from kerasft.host_memory import keep_freed_blocks
 from kerasft.memory import copies_fit
 
 POSITIONS_STEP = 4
@@ -45,8 +44,6 @@ class TorchStep:
     def set_up(self, remat: bool, compiled: bool, float8: bool) -> None:
         """Build the decoder, and compile where that is asked for and can be had."""
         self._device = torch.device(get_device())
-        if self._device.type == "cpu":
-            keep_freed_blocks()
         obstacle = compiler.obstacle() if compiled else "compilation was not asked for"
         compiled = obstacle is None
         self.notes: list[str] = [
