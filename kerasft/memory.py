@@ -15,9 +15,6 @@ if TYPE_CHECKING:
     from kerasft.engine.device import Device
 
 DTYPE_BYTES = {"bfloat16": 2, "float16": 2, "float32": 4}
-COPIES_SHARE = 1 / 8
-"""Of a CPU's RAM, that copies of frozen matrices may take."""
-
 LIBRARIES_BYTES = {"torch": 700 << 20, "jax": 900 << 20}
 """Resident memory of Python with the backend and Keras, before a model: Linux, CPU builds."""
 
@@ -78,13 +75,6 @@ def plan_step(
     from kerasft.engine.device import chunk_bytes, current
 
     device = current()
-    compiled = recipe.train.compile != "off"
-    packed = False
-    if backend == "torch" and device.kind == "cpu" and compiled:
-        from kerasft.engine.torch_packed import can_pack
-
-        frozen = family.parameters(config) * DTYPE_BYTES[dtype]
-        packed = can_pack(dtype) and copies_fit(frozen)
     memory = step_memory(
         family,
         config,
@@ -95,9 +85,8 @@ def plan_step(
         backend=backend,
         on_cpu=device.kind == "cpu",
         chunk_bytes=chunk_bytes,
-        compiled=compiled,
+        compiled=recipe.train.compile != "off",
         deterministic=recipe.train.deterministic,
-        packed=packed,
     )
     available = available_bytes(device)
     remat = choose_remat(recipe.train.remat, memory.without_remat, memory.with_remat, available)
@@ -119,7 +108,6 @@ def step_memory(
     quantization: str = "none",
     compiled: bool = True,
     deterministic: bool = False,
-    packed: bool = False,
 ) -> StepMemory:
     """The memory of a step on windows of a shape.
 
@@ -151,7 +139,6 @@ def step_memory(
             weight as in bfloat16, and a float32 scale for each row and column.
         compiled: whether the step is compiled on torch.
         deterministic: as `train.deterministic`: JAX writes attention out then.
-        packed: whether frozen matrices are laid out for oneDNN beside the plain ones.
     """
     arch = family.architecture(config)
     _, rows, length, gathered = shape
@@ -189,7 +176,7 @@ def step_memory(
             kept += weights * (2 * size + 4)
         elif backend == "jax" or arch.attention_soft_cap:
             widest += weights * 8
-    fixed = family.parameters(config) * size * (3 if packed else 1) + masks
+    fixed = family.parameters(config) * size + masks
     if quantization == "float8":
         fixed += 4 * sum(sum(s.hf_shape) for s in family.tensors(config) if s.target)
     fixed += ADAPTER_BYTES * trainable_parameters(family, config, lora)
@@ -234,15 +221,6 @@ def available_bytes(device: "Device") -> int | None:
     if device.kind != "cpu":
         return None
     return ram_bytes()
-
-
-def copies_fit(frozen: int) -> bool:
-    """Whether torch on a CPU lays frozen bfloat16 matrices of so many bytes out for oneDNN.
-
-    That takes two more of each, forward and backward: up to `COPIES_SHARE` of the RAM.
-    """
-    ram = ram_bytes()
-    return ram is not None and 2 * frozen <= COPIES_SHARE * ram
 
 
 def remat_saves(backend: str, on_cpu: bool) -> bool:

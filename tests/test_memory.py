@@ -161,14 +161,6 @@ def test_a_run_of_the_270m_on_an_h100_is_predicted_within_15_percent(backend, me
     assert step.of(False) == pytest.approx(measured, rel=0.15)
 
 
-def test_matrices_laid_out_for_onednn_are_kept_three_times():
-    plain, packed = (memory("gemma3_270m", on_cpu=True, packed=each) for each in (False, True))
-    known = KNOWN["gemma3_270m"]
-    base = 2 * FAMILIES[known.family].parameters(known.config)
-    assert packed.without_remat - plain.without_remat == 2 * base
-    assert packed.with_remat - plain.with_remat == 2 * base
-
-
 def test_xla_on_a_cpu_saves_nothing_by_computing_twice():
     step = memory("gemma3_270m", backend="jax", on_cpu=True, dtype="float32")
     assert step.with_remat == step.without_remat

@@ -99,10 +99,6 @@ class TorchDecoder:
         self._runs: dict[Any, Callable[..., torch.Tensor]] = {}
         self._frequencies: dict[str, torch.Tensor] = {}
 
-    def matrices(self) -> list[torch.Tensor]:
-        """The frozen matrices of all blocks, (inputs, outputs) each."""
-        return [frozen[group] for frozen in self._frozen for group in GROUPS]
-
     def keys(self, seed: int) -> list[list[int]]:
         """The dropout keys of a micro-batch: for each block, one a target with an adapter."""
         if not self._dropout:

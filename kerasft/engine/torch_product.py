@@ -22,7 +22,6 @@ from typing import Any
 import torch
 
 from kerasft.caches import cache_dir
-from kerasft.engine import torch_packed
 from kerasft.engine.cublaslt import (
     ALIGNMENT,
     TYPES,
@@ -286,12 +285,7 @@ PLAIN = Multiplier(torch.mm, torch.mm, torch.addmm)
 
 
 def choose_multiplier(device: torch.device, dtype: torch.dtype) -> Multiplier:
-    """The products of a device: our operators or, without cuBLASLt, torch's own.
-
-    On a CPU only a frozen matrix needs ours: it may have been laid out by `torch_packed`.
-    """
-    if device.type == "cpu" and dtype == torch.bfloat16 and torch_packed.can_pack("bfloat16"):
-        return Multiplier(torch_packed.product, torch.mm, torch.addmm)
+    """The products of a device: our operators or, without cuBLASLt, torch's own."""
     if device.type != "cuda" or dtype not in TYPES:
         return PLAIN
     index = torch.cuda.current_device() if device.index is None else device.index

@@ -15,12 +15,11 @@ import numpy as np
 import torch
 from keras.src.backend.torch.core import get_device
 
-from kerasft.engine import compiler, torch_packed
+from kerasft.engine import compiler
 from kerasft.engine.compiler import Compilations
 from kerasft.engine.torch_adamw import FlatAdamW, FlatVariables
 from kerasft.engine.torch_decoder import TorchDecoder
 from kerasft.engine.torch_loss import chunk_sums, fused_linear_cross_entropy
-from kerasft.memory import copies_fit
 
 POSITIONS_STEP = 4
 """On a CPU, where shapes may vary, gathered positions are cut to a multiple of this."""
@@ -58,8 +57,6 @@ class TorchStep:
             compile_blocks=compiled,
             float8=float8,
         )
-        if compiled and self._device.type == "cpu" and not float8:
-            self._pack()
         # On a CPU the chunks are cut to the positions in use, so their rows vary.
         rows = (0, 2, 3) if self._device.type == "cpu" else ()
         chunk = partial(chunk_sums, product=self._decoder.multiplier.product)
@@ -71,18 +68,6 @@ class TorchStep:
         self._supervised = torch.ones((), device=self._device)
         self._flat = FlatVariables(self.lora.variables)
         self._adamw: FlatAdamW | None = None
-
-    def _pack(self) -> None:
-        """Lay the frozen matrices out for oneDNN where that pays and there is room."""
-        # Held here: what is laid out lives as long as this view.
-        self._head_matrix = self.head.matrix(self.head.variable.value).detach()
-        matrices = [*self._decoder.matrices(), self._head_matrix]
-        size = sum(matrix.nbytes for matrix in matrices)
-        if torch_packed.can_pack(self.backbone.compute_dtype) and copies_fit(size):
-            torch_packed.pack(matrices)
-            self.notes.append(
-                f"frozen matrices are laid out for oneDNN, {2 * size / 2**30:.1f} GiB"
-            )
 
     @property
     def compilations(self) -> list[tuple[str, float]]:

@@ -230,7 +230,7 @@ def test_the_random_state_stays(tmp_path, monkeypatch):
 
 def test_the_choice_without_a_gpu_is_that_of_torch(monkeypatch):
     assert Multiplier(torch.mm, torch.mm, torch.addmm) == PLAIN
-    assert choose_multiplier(torch.device("cpu"), torch.float32) is PLAIN
+    assert choose_multiplier(torch.device("cpu"), torch.bfloat16) is PLAIN
     assert choose_multiplier(torch.device("cuda", 0), torch.float32) is PLAIN
     monkeypatch.setattr(torch_product, "loaded_library", lambda: None)
     torch_product.products_of.cache_clear()
