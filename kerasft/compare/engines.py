@@ -69,7 +69,7 @@ class Plan:
         seeds: how many; the first is the recipe's `train.seed`, each other one higher.
         evaluations: what is asked of each finished run; its own folder stands for the run.
         out: the comparison's folder.
-        jobs: how many runs are scored at once.
+        jobs: how many runs are scored, and probed, at once.
     """
 
     recipe: str

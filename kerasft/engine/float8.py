@@ -10,7 +10,6 @@ ALIGNMENT = 16
 LARGEST = 448.0
 """Of e4m3."""
 
-
 HOPPER = 9.0
 """The compute capability from which on this is done. Ada (8.9) has float8 too; nothing of this
 was measured there."""

@@ -19,7 +19,6 @@ from kerasft.engine.float8 import ALIGNMENT, LARGEST, device_obstacle
 
 FLOAT8 = torch.float8_e4m3fn
 
-
 COMPILING = {"realize_opcount_threshold": 200}
 """Options of Inductor for functions with these products. The gradient of a gated activation is
 more than the 30 operations from which on it would write an intermediate result, in float32, and
