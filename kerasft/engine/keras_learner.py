@@ -51,7 +51,8 @@ class KerasLearner:
         if float8:
             check_device(backend)
         with reporter.working(f"Loading {recipe.model.preset} in {self.dtype}"):
-            self.base = sources.load_base(recipe.model.preset, dtype=self.dtype)
+            preset, tokenizer = recipe.model.preset, prepared.tokenizer
+            self.base = sources.load_base(preset, dtype=self.dtype, tokenizer=tokenizer)
         self._lora = attach(self.base.causal_lm, self.base.family, recipe.lora, recipe.train.seed)
         if recipe.lora.init_from and fresh:
             start_adapter(self.base, self._lora, recipe.lora.init_from)

@@ -55,13 +55,16 @@ class HfBase:
     attention: str
 
 
-def load_base(preset: str, dtype: str, attention: str | None = None) -> HfBase:
+def load_base(
+    preset: str, dtype: str, attention: str | None = None, tokenizer: Tokenizer | None = None
+) -> HfBase:
     """Load a base model; download it first if it must.
 
     Args:
         preset: as a recipe has it.
         dtype: `bfloat16`, `float32` or `float16`: type of weights and arithmetic.
         attention: transformers' implementation; the fastest one that is right where not given.
+        tokenizer: the base's, where `kerasft.models.sources.load_tokenizer` has read it before.
 
     Raises:
         ModelError: there is no such model, it cannot be downloaded, its files are damaged,
@@ -70,7 +73,7 @@ def load_base(preset: str, dtype: str, attention: str | None = None) -> HfBase:
     """
     opened, base_id = open_base(preset)
     check_dtype(dtype, opened.family)
-    tokenizer = opened.load_tokenizer()
+    tokenizer = tokenizer or opened.load_tokenizer()
     config = opened.family.hf_config(
         opened.config,
         dtype=dtype,

@@ -166,7 +166,8 @@ class HfLearner:
         self.dtype = resolve_dtype(recipe.model.dtype)
         self.device = current()
         with reporter.working(f"Loading {recipe.model.preset} in {self.dtype}"):
-            self.base = load_base(recipe.model.preset, self.dtype)
+            preset, tokenizer = recipe.model.preset, prepared.tokenizer
+            self.base = load_base(preset, self.dtype, tokenizer=tokenizer)
         self.model = adapter.attach(self.base, recipe.lora, recipe.train.seed)
         if fresh:
             adapter.start_from(self.model, self.base, recipe.lora)

@@ -77,12 +77,13 @@ class BaseDescription:
     login: str | None
 
 
-def load_base(preset: str, *, dtype: str) -> BaseModel:
+def load_base(preset: str, *, dtype: str, tokenizer: Tokenizer | None = None) -> BaseModel:
     """Loads a base model; downloads it first if it must.
 
     Args:
         preset: see the module.
         dtype: `bfloat16`, `float32` or `float16`: type of weights and arithmetic.
+        tokenizer: its own, where `load_tokenizer` has read it before.
 
     Raises:
         ModelError: there is no such model, it cannot be downloaded, or its files are
@@ -93,7 +94,7 @@ def load_base(preset: str, *, dtype: str) -> BaseModel:
     check_dtype(dtype, opened.family)
     from kerasft.models.fingerprint import fingerprint, keras_reader
 
-    tokenizer = opened.load_tokenizer()
+    tokenizer = tokenizer or opened.load_tokenizer()
     with enough_memory(preset, dtype):
         causal_lm = opened.family.build(opened.config, dtype)
         opened.load_weights(causal_lm, dtype)
