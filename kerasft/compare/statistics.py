@@ -2,8 +2,8 @@
 
 import math
 import statistics
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 
 from kerasft.compare.result import Contender
 
@@ -35,6 +35,20 @@ def spread(values: Iterable[float | int | None]) -> Spread | None:
 def facts_spread(contender: Contender, name: str) -> Spread | None:
     """A number of `RunFacts` over the seeds of a contender, by its name."""
     return spread(getattr(run, name) for run in contender.runs)
+
+
+def compiled_apart(contenders: Sequence[Contender]) -> list[tuple[str, list[Contender]]]:
+    """Contenders for the numbers that compiling is in, and which seeds theirs are.
+
+    With several seeds those of the first, whose run may have had all to compile, and those of
+    the others: a mean of the two is the time of no run. "" where there is one seed.
+    """
+    if not any(len(each.runs) > 1 for each in contenders):
+        return [("", list(contenders))]
+    return [
+        ("the first seed", [replace(each, runs=each.runs[:1]) for each in contenders]),
+        ("later seeds", [replace(each, runs=each.runs[1:]) for each in contenders]),
+    ]
 
 
 def score_spread(contender: Contender, evaluation: str, metric: str) -> Spread | None:

@@ -1,10 +1,10 @@
 """The plots of a comparison."""
 
 from collections.abc import Sequence
+from statistics import fmean
 from typing import TYPE_CHECKING
 
 from kerasft.compare.result import Comparison, Contender, Score
-from kerasft.compare.statistics import facts_spread
 from kerasft.plots import running_mean
 from kerasft.report.document import Plot
 from kerasft.report.palette import series
@@ -73,24 +73,20 @@ def speed_plots(contenders: Sequence[Contender]) -> list[Plot]:
     """Bars of step time, time to the first step, time of all steps, and memory."""
     found = []
     for field, name, title, unit, factor in _BARS:
-        spreads = [facts_spread(contender, field) for contender in contenders]
-        if not any(spreads):
+        runs = [
+            [factor * value for run in contender.runs if (value := getattr(run, field)) is not None]
+            for contender in contenders
+        ]
+        if not any(runs):
             continue
-        values: list[Interval | None] = []
-        for spread in spreads:
-            if spread is None:
-                values.append(None)
-                continue
-            around = factor * (spread.deviation or 0.0)
-            values.append((factor * spread.mean, *_span(factor * spread.mean, around)))
         names = [shown_name(contender, contenders) for contender in contenders]
-        several = any(spread and spread.n > 1 for spread in spreads)
+        several = any(len(values) > 1 for values in runs)
         said = "; ".join(
-            f"{each} {value[0]:.4g}" if value else f"{each} not measured"
-            for each, value in zip(names, values, strict=True)
+            f"{each} {_means(values)}" if values else f"{each} not measured"
+            for each, values in zip(names, runs, strict=True)
         )
-        lines = " The lines are one standard deviation to either side." if several else ""
-        found.append(Plot(name, f"{title} ({unit})", f"{said}.{lines}", bars(names, values, unit)))
+        dots = " The dots are the seeds, the bars their mean." if several else ""
+        found.append(Plot(name, f"{title} ({unit})", f"{said}.{dots}", bars(names, runs, unit)))
     return found
 
 
@@ -158,8 +154,9 @@ def _interval(contender: Contender, seed: int, evaluation: str, metric: str) -> 
     return None
 
 
-def _span(value: float, around: float) -> tuple[float, float]:
-    return max(0.0, value - around), value + around
+def _means(values: Sequence[float]) -> str:
+    mean = f"{fmean(values):.4g}"
+    return mean if len(values) == 1 else f"{mean} ({', '.join(f'{each:.4g}' for each in values)})"
 
 
 def _curves(
@@ -171,7 +168,7 @@ def _curves(
     of_differences: bool = False,
 ) -> Plot:
     def draw(figure: "Figure") -> None:
-        axes = axes_of(figure, left=0.17)
+        axes = axes_of(figure, left=0.2)
         for index, contender, place, points in curves:
             style = series(index)
             steps = [step for step, _ in points]

@@ -3,7 +3,13 @@
 from collections.abc import Iterator, Sequence
 
 from kerasft.compare.result import Comparison, Contender
-from kerasft.compare.statistics import ahead_from, facts_spread, pace, score_spread
+from kerasft.compare.statistics import (
+    ahead_from,
+    compiled_apart,
+    facts_spread,
+    pace,
+    score_spread,
+)
 from kerasft.report.answers import cut, in_words
 from kerasft.report.comparison_plots import (
     difference_plot,
@@ -111,14 +117,19 @@ def _speeds(contenders: Sequence[Contender]) -> str:
         for seconds, name in others
     )
     text = f" A training step takes {1000 * fast:.4g} ms with {first}, {beside}."
-    text += _in_all(ranked)
+    text += "".join(_in_all(own, which) for which, own in compiled_apart(ranked))
     memory = [(each.name, facts_spread(each, "peak_memory_bytes")) for each in ranked]
     shown = ", ".join(f"{gibibytes(each.mean)} ({name})" for name, each in memory if each)
     return f"{text} Peak memory: {shown}." if shown else text
 
 
-def _in_all(ranked: Sequence[Contender]) -> str:
-    """Whole training times, and when the least time a step makes up for a later first one."""
+def _in_all(ranked: Sequence[Contender], which: str) -> str:
+    """Whole training times, and when the least time a step makes up for a later first one.
+
+    Args:
+        ranked: contenders with the runs that are meant.
+        which: seeds those are of; "" for all.
+    """
     found = [(each, facts_spread(each, "training_seconds"), pace(each)) for each in ranked]
     timed = [(spread.mean, each.name, own) for each, spread, own in found if spread and own]
     if len(timed) < 2:
@@ -127,7 +138,8 @@ def _in_all(ranked: Sequence[Contender]) -> str:
     steps = {run.steps for each in ranked for run in each.runs}
     what = f"All {count(steps.pop(), 'step')}" if len(steps) == 1 else "All steps"
     shown = ", ".join(f"{duration(seconds)} with {name}" for seconds, name, _ in timed)
-    text = f" {what} took {shown}, the first one included."
+    whose = f" of {which}" if which else ""
+    text = f" {what}{whose} took {shown}, the first one included."
     least, name, own = min(timed, key=lambda each: each[2].step)
     turns = [ahead_from(own, other) for seconds, _, other in timed if seconds < least]
     last = max((step for step in turns if step is not None), default=None)
@@ -142,7 +154,7 @@ def _measured(contenders: Sequence[Contender]) -> Notice:
         "Times of a step and rates are medians over the steps after the first.",
         "The first step is timed from the start of training, with all that is compiled in it. "
         "Compiled programs are kept on the disk, so that a later run on the same machine, such as "
-        "another seed, finds some of them.",
+        "another seed, finds some of them: with several seeds the first is shown apart.",
         "Training time is that of all steps; loading, validation and saving are left out.",
         "Who is ahead at another number of steps is computed: training time, and the median step "
         "for each step more or fewer.",
@@ -179,7 +191,9 @@ def _quality(comparison: Comparison, contenders: Sequence[Contender]) -> str:
     tests = [
         test
         for test in comparison.tests
-        if (test.evaluation, test.metric) == names[0] and {test.a, test.b} <= named
+        # A rate and the flag that it counts have names of their own, and the same words.
+        if (test.evaluation, readable(test.metric)) == (evaluation, readable(metric))
+        and {test.a, test.b} <= named
     ]
     pooled = [test for test in tests if test.seed is None] or tests
     told = [test for test in pooled if test.p_value is not None]

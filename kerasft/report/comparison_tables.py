@@ -9,6 +9,7 @@ from kerasft.compare.statistics import (
     Pace,
     Spread,
     ahead_from,
+    compiled_apart,
     cost,
     facts_spread,
     pace,
@@ -32,6 +33,7 @@ class Measure:
         factor, unit: from the field's unit to the one that is shown.
         decimals: shown; None for four digits of the mean.
         better: `low` or `high`; "" where neither is.
+        compiling: whether compiling is in it, so that the first seed stands by itself.
     """
 
     label: str
@@ -40,6 +42,7 @@ class Measure:
     unit: str = ""
     decimals: int | None = 0
     better: str = ""
+    compiling: bool = False
 
     def show(self, mean: float, deviation: float | None = None) -> str:
         """A mean with its deviation in the same unit, unless there is none."""
@@ -57,9 +60,9 @@ MEASURES = (
     Measure("time of a step, median", "step_seconds", 1000, "ms", None, "low"),
     Measure("tokens/s", "tokens_per_second", better="high"),
     Measure("supervised tokens/s", "supervised_tokens_per_second", better="high"),
-    Measure("time to the first step's end", "first_step_seconds", 1, "s", None, "low"),
-    Measure(TRAINING_TIME, "training_seconds", 1, "s", None, "low"),
-    Measure("whole run, with loading and saving", "whole_seconds", 1, "s", 0, "low"),
+    Measure("time to the first step's end", "first_step_seconds", 1, "s", None, "low", True),
+    Measure(TRAINING_TIME, "training_seconds", 1, "s", None, "low", True),
+    Measure("whole run, with loading and saving", "whole_seconds", 1, "s", 0, "low", True),
     Measure("peak memory", "peak_memory_bytes", 2**-30, "GiB", 2, "low"),
     Measure("adapter on disk", "adapter_bytes", 1e-6, "MB", 2, "low"),
     Measure("run folder, with checkpoints", "run_bytes", 1e-6, "MB", 2),
@@ -103,12 +106,14 @@ def numbers_table(comparison: Comparison, contenders: Sequence[Contender]) -> Ta
     """Speed, memory and sizes; the best of those that may be ranked is strong."""
     rows: list[list[str | Cell]] = []
     for measure in MEASURES:
-        spreads = [facts_spread(contender, measure.field) for contender in contenders]
-        if any(spreads):
-            best = _best(contenders, spreads, measure.better)
-            rows.append([measure.label, *_shown(measure, spreads, best)])
+        for which, own in _seeds_of(measure, contenders):
+            spreads = [facts_spread(contender, measure.field) for contender in own]
+            if any(spreads):
+                best = _best(own, spreads, measure.better)
+                rows.append([_labelled(measure.label, which), *_shown(measure, spreads, best)])
         if measure.label == TRAINING_TIME:
-            rows += _standings(comparison, contenders)
+            for which, own in _seeds_of(measure, contenders):
+                rows += _standings(comparison, own, which)
     rows += _costs(comparison, contenders)
     rows.append(
         [
@@ -135,13 +140,13 @@ def ratio_table(comparison: Comparison, contenders: Sequence[Contender]) -> Tabl
         return None
     rows = []
     for measure in MEASURES:
-        own = facts_spread(reference, measure.field)
-        if not measure.better or own is None or not own.mean:
-            continue
-        others = [facts_spread(each, measure.field) for each in ranked]
-        rows.append(
-            [measure.label, *(f"{each.mean / own.mean:.2f}" if each else "–" for each in others)]
-        )
+        for which, chosen in _seeds_of(measure, ranked):
+            spreads = [facts_spread(each, measure.field) for each in chosen]
+            own = spreads[ranked.index(reference)]
+            if not measure.better or own is None or not own.mean:
+                continue
+            ratios = [f"{each.mean / own.mean:.2f}" if each else "–" for each in spreads]
+            rows.append([_labelled(measure.label, which), *ratios])
     caption = f"Ratios of the means to {reference.name}'s"
     return Table(caption, ["", *(f"{each.name} " for each in ranked)], rows) if rows else None
 
@@ -239,6 +244,17 @@ def versions_table(contenders: Sequence[Contender]) -> Table:
     return Table("What ran where", ["", *(each.name for each in contenders)], rows)
 
 
+def _seeds_of(
+    measure: Measure, contenders: Sequence[Contender]
+) -> list[tuple[str, list[Contender]]]:
+    """Contenders with the runs that a row is the mean of, and which seeds' those are."""
+    return compiled_apart(contenders) if measure.compiling else [("", list(contenders))]
+
+
+def _labelled(label: str, which: str) -> str:
+    return f"{label}, {which}" if which else label
+
+
 def _checked(check: Check | None) -> Cell:
     if check is None:
         return Cell("not made", "warning")
@@ -273,7 +289,9 @@ def _shown(
         yield Cell(text, strong=each is not None and best is not None and each.mean == best)
 
 
-def _standings(comparison: Comparison, contenders: Sequence[Contender]) -> list[list[str | Cell]]:
+def _standings(
+    comparison: Comparison, contenders: Sequence[Contender], which: str
+) -> list[list[str | Cell]]:
     """From or up to which step each ranked contender is ahead of the reference, in all."""
     reference = next((each for each in contenders if each.name == comparison.reference), None)
     own = pace(reference) if reference is not None and reference.ranked else None
@@ -283,7 +301,7 @@ def _standings(comparison: Comparison, contenders: Sequence[Contender]) -> list[
     for each in contenders:
         theirs = pace(each) if each.ranked and each is not reference else None
         cells.append(_standing(theirs, own) if theirs else "–")
-    return [[f"in all, against {comparison.reference}", *cells]]
+    return [[_labelled(f"in all, against {comparison.reference}", which), *cells]]
 
 
 def _standing(theirs: Pace, own: Pace) -> str:
@@ -296,15 +314,17 @@ def _standing(theirs: Pace, own: Pace) -> str:
 
 
 def _costs(comparison: Comparison, contenders: Sequence[Contender]) -> list[list[str | Cell]]:
-    spreads = [
-        spread(cost(run.training_seconds, comparison.price_per_hour) for run in contender.runs)
-        for contender in contenders
-    ]
-    if not any(spreads):
-        return []
-    label = f"cost of training, at {comparison.price_per_hour:g} an hour"
-    measure = Measure(label, "", decimals=4)
-    return [[label, *_shown(measure, spreads, _best(contenders, spreads, "low"))]]
+    rows: list[list[str | Cell]] = []
+    for which, own in compiled_apart(contenders):
+        spreads = [
+            spread(cost(run.training_seconds, comparison.price_per_hour) for run in contender.runs)
+            for contender in own
+        ]
+        if any(spreads):
+            label = f"cost of training, at {comparison.price_per_hour:g} an hour"
+            shown = _shown(Measure(label, "", decimals=4), spreads, _best(own, spreads, "low"))
+            rows.append([_labelled(label, which), *shown])
+    return rows
 
 
 def _losses(contenders: Sequence[Contender]) -> Iterator[list[str | Cell]]:

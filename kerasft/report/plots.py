@@ -1,10 +1,11 @@
 """What the plots of reports share: margins, curves, and dots with their intervals."""
 
 from collections.abc import Callable, Sequence
+from statistics import fmean
 from textwrap import fill
 from typing import TYPE_CHECKING, Any
 
-from kerasft.report.palette import INK, MUTED, Series, series
+from kerasft.report.palette import INK, MUTED, PAGE, Series, series
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -90,31 +91,33 @@ def dots(
 
 
 def bars(
-    names: Sequence[str], values: Sequence[Interval | None], axis: str
+    names: Sequence[str], values: Sequence[Sequence[float]], axis: str
 ) -> Callable[["Figure"], None]:
-    """One horizontal bar a name, its value written at its end, and its spread as a line.
+    """One horizontal bar a name: the mean of its values, which are dots where they are several.
+
+    The means stand in a column at the right.
 
     Args:
         names: from top to bottom.
-        values: mean, and mean less and plus the spread (equal where there is one value).
+        values: of each; none where nothing was measured.
         axis: what is measured, with its unit.
     """
 
     def draw(figure: "Figure") -> None:
         axes = _row_axes(figure, 0.42 * len(names), above=0.12)
-        highest = max((high for each in values if each for high in each), default=1.0)
+        highest = max((value for each in values for value in each), default=1.0)
         for row, each in enumerate(values):
-            if each is None:
+            if not each:
                 axes.annotate("not measured", (0, row), xytext=(4, 0), va="center",
                               textcoords="offset points", color=MUTED.light)  # fmt: skip
                 continue
-            value, low, high = each
-            axes.barh(row, value, height=0.6, color=series(row).colour.light)
-            if high > low:
-                axes.plot([low, high], [row, row], color=INK.light, linewidth=1.4, marker="|",
-                          markersize=8)  # fmt: skip
-            axes.annotate(f"{value:.4g}", (max(value, high), row), xytext=(6, 0), va="center",
-                          textcoords="offset points", color=INK.light)  # fmt: skip
+            mean = fmean(each)
+            axes.barh(row, mean, height=0.6, color=series(row).colour.light)
+            if len(each) > 1:
+                axes.plot(each, [row] * len(each), color=INK.light, linestyle="none", marker="o",
+                          markersize=5, markerfacecolor=PAGE.light)  # fmt: skip
+            axes.text(1.0, row, f"{mean:.4g}", ha="right", va="center", color=INK.light,
+                      transform=axes.get_yaxis_transform())  # fmt: skip
         axes.set_yticks(range(len(names)), [fill(name, LABEL) for name in names])
         axes.set_ylim(len(names) - 0.5, -0.5)
         axes.set_xlim(0, highest * 1.3 or 1.0)

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from html import escape
 from pathlib import Path
+from textwrap import fill
 from typing import TYPE_CHECKING, Any
 
 from kerasft.report.document import Plot
@@ -22,6 +23,9 @@ SIZE = (5.0, 3.0)
 """Inches. At 72 points an inch and a phone's 330 pixels, letters of 11 points have 10 pixels."""
 
 PNG_DPI = 130
+
+_TITLE = 52
+"""Characters of a PNG's title on one line."""
 
 _STYLE = {
     "svg.fonttype": "none",  # text stays text: it can be read out, found and copied
@@ -89,11 +93,24 @@ def write_png(plot: Plot, path: Path) -> None:
     """
     with _drawn(plot, SIZE) as figure:
         figure.set_facecolor(PAGE.light)
-        figure.suptitle(plot.title, fontsize=11, x=0.02, y=0.985, ha="left", fontweight="bold")
+        _head(figure, fill(plot.title, _TITLE))
         path.parent.mkdir(parents=True, exist_ok=True)
         aside = path.with_name(f".{path.name}")
         figure.savefig(aside, format="png", dpi=PNG_DPI, metadata={"Software": None})
         aside.replace(path)
+
+
+def _head(figure: "Figure", title: str) -> None:
+    """Put a title above a drawing that keeps its size."""
+    width, height = figure.get_size_inches()
+    above = 0.2 * (title.count("\n") + 1)
+    part = height / (height + above)
+    margins = figure.subplotpars
+    bottom, top = margins.bottom * part, margins.top * part
+    figure.set_size_inches(width, height + above)
+    figure.subplots_adjust(bottom=bottom, top=top)
+    figure.suptitle(title, fontsize=11, x=0.02, y=1 - 0.06 * part / height, ha="left", va="top",
+                    fontweight="bold")  # fmt: skip
 
 
 @contextmanager

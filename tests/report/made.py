@@ -214,13 +214,13 @@ def made_comparison(seeds: int = 3, **changes: Any) -> Comparison:
             for what in CHECKS
         ],
         tests=[
-            PairedTest("dev", "execution_accuracy", "keras-torch", other, 30, 25, 3102, None, 3, p)
+            PairedTest("dev", "execution_match", "keras-torch", other, 30, 25, 3102, None, 3, p)
             for other, p in (("keras-jax", 0.62), ("hf", 0.59), ("trl", 0.0004))
         ],
         examples=[
             Differing(
                 evaluation="dev",
-                metric="execution_accuracy",
+                metric="execution_match",
                 seed=0,
                 question=MISCHIEF,
                 context="CREATE TABLE t (a)",

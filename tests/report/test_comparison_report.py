@@ -87,6 +87,33 @@ def test_who_is_quick_a_step_and_late_in_all_is_told_so():
     assert "in runs of" not in page_of(made_comparison())[0]
 
 
+def test_the_first_seed_which_compiles_stands_by_itself():
+    """30 s with all to compile, then 5 and 7: their mean, 14 s, is the time of no run."""
+    contenders = []
+    for name, seconds in (("keras-torch", (30, 5, 7)), ("hf", (15, 15, 15))):
+        made = made_contender(name, 0.025 if name == "keras-torch" else 0.06, 4.7)
+        runs = [
+            dataclasses.replace(run, training_seconds=each, step_seconds=made.runs[0].step_seconds)
+            for run, each in zip(made.runs, seconds, strict=True)
+        ]
+        contenders.append(dataclasses.replace(made, runs=runs))
+    document = comparison_document(made_comparison(contenders=contenders))
+    markdown = to_markdown(document, str)
+    for row in (
+        "| training time, loading left out, the first seed | 30.00 s | **15.00 s** |",
+        "| training time, loading left out, later seeds | **6.000 ± 1.414 s** | 15.00 s |",
+        "| in all, against keras-torch, the first seed | – | ahead up to step 678 |",
+        "| in all, against keras-torch, later seeds | – | always behind |",
+        "| cost of training, at 2.5 an hour, later seeds | **0.0042 ± 0.0010** | 0.0104 |",
+        "| training time, loading left out, the first seed | 1.00 | 0.50 |",
+        "| training time, loading left out, later seeds | 1.00 | 2.50 |",
+    ):
+        assert row in markdown, row
+    assert "All 250 steps of the first seed took 15 s with hf, 30 s with keras-torch" in markdown
+    assert "All 250 steps of later seeds took 6 s with keras-torch, 15 s with hf" in markdown
+    assert "14.00 s" not in markdown and "keras-torch 14 \\(30, 5, 7\\)" in markdown
+
+
 def test_pooled_tests_and_seeds_are_told_where_there_are_several():
     assert "Pooled tests" in page_of(made_comparison())[0]
     alone = [dataclasses.replace(each, seeds=1) for each in made_comparison().tests]

@@ -1,6 +1,7 @@
 """Plots: one drawing for page and file, the same bytes each time."""
 
 import xml.etree.ElementTree as ElementTree
+from pathlib import Path
 
 import pytest
 
@@ -53,6 +54,37 @@ def test_a_png_replaces_the_former(tmp_path):
     assert list(path.parent.iterdir()) == [path]
 
 
+@pytest.mark.parametrize(
+    "title", ["Loss", "Training loss less keras-torch's of the same seed, running mean"]
+)
+@pytest.mark.parametrize(
+    "draw",
+    [
+        dots(["one", "two"], [(f"seed {n}", [(0.5, 0.4, 0.6)] * 2) for n in range(3)], "rows (%)"),
+        bars(["one", "two"], [(1.5, 2.5), (2.0,)], "seconds"),
+    ],
+)
+def test_a_pngs_title_is_whole_and_covers_nothing(monkeypatch, tmp_path, draw, title):
+    found = {}
+
+    def save(figure, *_, **__):
+        figure.draw_without_rendering()
+        page = figure.bbox
+        head = figure._suptitle.get_window_extent()
+        axes = figure.axes[0]
+        legend = axes.get_legend()
+        below = max([axes.bbox.y1, *([legend.get_window_extent().y1] if legend else [])])
+        found.update(page=page, head=head, below=below, drawn=axes.bbox.height / figure.dpi)
+        Path(_[0]).write_bytes(b"")
+
+    monkeypatch.setattr("matplotlib.figure.Figure.savefig", save)
+    write_png(Plot("p", title, "a", draw), tmp_path / "p.png")
+    page, head = found["page"], found["head"]
+    assert page.x0 <= head.x0 and head.x1 <= page.x1 and head.y1 <= page.y1
+    assert found["below"] <= head.y0
+    assert found["drawn"] > 0.8  # inches, of two rows
+
+
 @pytest.mark.parametrize("count", [0, 1, 599, 600, 601, 5000])
 def test_thinning_keeps_the_ends(count):
     values = list(range(count))
@@ -63,7 +95,7 @@ def test_thinning_keeps_the_ends(count):
 
 
 def test_what_was_not_measured_is_said():
-    plot = Plot("b", "t", "a", bars(["one", "two"], [(2.0, 1.5, 2.5), None], "seconds"))
+    plot = Plot("b", "t", "a", bars(["one", "two"], [(1.5, 2.5), ()], "seconds"))
     assert "not measured" in inline(plot) and ">2<" in inline(plot)
     rows = dots(["one", "two"], [("tuned", [(0.5, 0.4, 0.6), None])], "share of rows (%)")
     assert "tuned" in inline(Plot("d", "t", "a", rows))
