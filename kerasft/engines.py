@@ -47,7 +47,7 @@ def check(engine: str, backend: str, recipe: Recipe, *, callbacks: bool = False)
     if engine not in ENGINES:
         raise KerasftError(f"engine {engine!r} is not known; expected {', '.join(ENGINES)}")
     if engine == "keras":
-        if recipe.model.quantization == "float8":
+        if recipe.model.quantization != "none":
             _check_float8(backend, recipe)
         return
     faults = []
@@ -87,13 +87,13 @@ def _check_float8(backend: str, recipe: Recipe) -> None:
     """
     if recipe.model.dtype not in ("auto", "bfloat16"):
         raise KerasftError(
-            "model.quantization = float8 rounds a base in bfloat16, and model.dtype is "
-            f"{recipe.model.dtype}: set one of them to none or auto"
+            f"model.quantization = {recipe.model.quantization} rounds a base in bfloat16, and "
+            f"model.dtype is {recipe.model.dtype}: set one of them to none or auto"
         )
     if backend == "torch":
         from kerasft.engine.float8 import check_device
 
-        check_device(backend)
+        check_device(backend, recipe.model.quantization)
 
 
 def load_learner(

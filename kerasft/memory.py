@@ -136,7 +136,9 @@ def step_memory(
             rematerialisation.
         quantization: as `model.quantization`. Float8 matrices are there twice, for the forward
             and for the backward pass, and their originals are not on the device: two bytes a
-            weight as in bfloat16, and a float32 scale for each row and column.
+            weight as in bfloat16, and a float32 scale for each row and column. With
+            `float8-backward` the copy for the backward pass is beside the originals, and gate
+            and up are kept in one byte.
         compiled: whether the step is compiled on torch.
         deterministic: as `train.deterministic`: JAX writes attention out then.
     """
@@ -145,7 +147,8 @@ def step_memory(
     size, tokens = DTYPE_BYTES[dtype], rows * length
     inner = next(s.hf_shape[0] for s in family.tensors(config) if s.target == "gate")
     queries, keys = arch.query_heads * arch.head_width, arch.key_value_heads * arch.head_width
-    kept = 2 * arch.width + 2 * queries + 2 * keys + 2 * inner
+    kept = 2 * arch.width + 2 * queries + 2 * keys
+    kept += inner if quantization == "float8-backward" else 2 * inner
     post_norms = arch.post_attention_norm + arch.post_ffw_norm
     if backend == "torch":
         kept += post_norms * arch.width + arch.query_key_norm * (queries + keys)
@@ -179,6 +182,10 @@ def step_memory(
     fixed = family.parameters(config) * size + masks
     if quantization == "float8":
         fixed += 4 * sum(sum(s.hf_shape) for s in family.tensors(config) if s.target)
+    elif quantization == "float8-backward":
+        # hf_shape is (outputs, inputs), and a scale stands beside each input.
+        shapes = [s.hf_shape for s in family.tensors(config) if s.target]
+        fixed += sum(prod(shape) + 4 * shape[1] for shape in shapes)
     fixed += ADAPTER_BYTES * trainable_parameters(family, config, lora)
     fixed += LIBRARIES_BYTES[backend] if on_cpu else 0
     layers, inputs = len(arch.kinds), tokens * arch.width * size

@@ -43,8 +43,9 @@ def dry_run(recipe: str | Recipe, *, backend: str = backends.DEFAULT, **settings
     from kerasft.engine.device import current, resolve_dtype
     from kerasft.engine.float8 import check_device
 
-    if backend == "jax" and resolved.model.quantization == "float8":
-        check_device(backend)  # torch's was asked about above
+    if backend == "jax" and resolved.model.quantization != "none":
+        # torch's was asked about above.
+        check_device(backend, resolved.model.quantization)
 
     base = describe_base(resolved.model.preset)
     family = FAMILIES[base.family] if base.family else None

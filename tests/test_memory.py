@@ -65,6 +65,18 @@ def test_a_base_in_float8_is_there_twice_with_its_scales():
         assert float8.of(remat) - plain.of(remat) == scales
 
 
+def test_rounded_copies_for_the_backward_pass_take_what_gate_and_up_leave():
+    """A byte a weight more, and a byte less for each number of gate and up that is kept."""
+    plain, backward = memory(), memory(quantization="float8-backward")
+    weights = 2 * 2048 * 2048 + 2 * 2048 * 256 + 3 * 2048 * 16384
+    inputs = 4 * 2048 + 16384 + 2 * 2048
+    more = 18 * (weights + 4 * inputs)
+    kept = 2 * 16384 * 8 * 512
+    assert backward.without_remat - plain.without_remat == more - 18 * kept
+    # There the loss is the widest.
+    assert backward.with_remat - plain.with_remat == more
+
+
 @pytest.mark.parametrize("preset", ["gemma_2b_en", "gemma2_instruct_2b_en", "llama3.1_8b"])
 def test_more_tokens_take_more_and_remat_takes_less(preset: str):
     small, large = memory(preset, rows=2), memory(preset, rows=4)

@@ -41,11 +41,12 @@ CONTENDERS: Mapping[str, Contender] = {
         Contender("kerasft-jax", "kerasft on JAX", "kerasft_contender", "jax"),
         *(
             Contender(
-                f"kerasft-{backend}-float8",
-                f"kerasft on {name}, base in float8",
+                f"kerasft-{backend}-{quantization}",
+                f"kerasft on {name}, {what} in float8",
                 "kerasft_contender",
-                f"{backend}-float8",
+                f"{backend}-{quantization}",
             )
+            for quantization, what in (("float8", "base"), ("float8-backward", "gradients"))
             for backend, name in (("torch", "torch"), ("jax", "JAX"))
         ),
         Contender("keras-torch", "KerasHub as it comes, torch", "kerashub_contender", "torch"),
@@ -62,7 +63,7 @@ CONTENDERS: Mapping[str, Contender] = {
     )
 }
 
-DEFAULT = tuple(name for name in CONTENDERS if not name.endswith(("-float8", "-flex")))
+DEFAULT = tuple(name for name in CONTENDERS if "-float8" not in name and "-flex" not in name)
 """Without the variants of those that are there already."""
 
 DECODE = "decode-"

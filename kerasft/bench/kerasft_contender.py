@@ -15,13 +15,12 @@ def run(work: Work, examples: Sequence[Example], variant: str) -> dict[str, Any]
 
     Args:
         work, examples: what is done.
-        variant: the backend; `BACKEND-float8` with `model.quantization = "float8"`.
+        variant: the backend, or `BACKEND-QUANTIZATION` with that `model.quantization`.
 
     Raises:
         ModelError: there is no float8 on this device.
     """
     chosen, _, quantization = variant.partition("-")
-    float8 = quantization == "float8"
     backend.select(chosen)
     import keras
 
@@ -33,8 +32,8 @@ def run(work: Work, examples: Sequence[Example], variant: str) -> dict[str, Any]
     from kerasft.engine.progress import Progress
     from kerasft.models.lora import attach
 
-    if float8:
-        check_device(chosen)
+    if quantization:
+        check_device(chosen, quantization)
     causal_lm = model(work)
     lora = attach(causal_lm, work.table, work.lora, SEED)
     steps_per_epoch = WindowSource(examples, work.train()).steps_per_epoch
@@ -48,7 +47,7 @@ def run(work: Work, examples: Sequence[Example], variant: str) -> dict[str, Any]
         chunk_bytes=chunk_bytes(work.remat),
         remat=work.remat,
         compiled=settings.compile != "off",
-        float8=float8,
+        quantization=quantization or "none",
     )
     tuner.prepare(settings, plan.total)
     stopwatch = Stopwatch(plan, tuner.flush)

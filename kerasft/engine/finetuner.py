@@ -42,8 +42,8 @@ class FineTuner(_Step, Recorder, keras.Model):
         chunk_bytes: memory for the float32 logits of one chunk of the loss.
         remat: keep only the input of each block for the backward pass.
         compiled: compile the step on torch, where a compiler is found.
-        float8: compute with the blocks' frozen matrices rounded to float8, on torch; from the
-            first window on, until `restore_base`.
+        quantization: as `model.quantization`: what the blocks' frozen matrices are rounded to,
+            from the first window on, until `restore_base`.
 
     Attributes:
         notes: lines about how the step runs, for people.
@@ -60,7 +60,7 @@ class FineTuner(_Step, Recorder, keras.Model):
         chunk_bytes: int,
         remat: bool = False,
         compiled: bool = False,
-        float8: bool = False,
+        quantization: str = "none",
     ) -> None:
         super().__init__(name="finetuner")
         self.backbone = backbone
@@ -73,7 +73,7 @@ class FineTuner(_Step, Recorder, keras.Model):
         self.skips = False
         self.begin_recording()
         self.built = True
-        self.set_up(remat=remat, compiled=compiled, float8=float8)
+        self.set_up(remat=remat, compiled=compiled, quantization=quantization)
 
     def prepare(self, settings: TrainSettings, total_steps: int) -> None:
         """Compile with AdamW, the schedule and the clipping of a recipe."""

@@ -1,4 +1,4 @@
-"""What both backends ask of a base that is rounded to float8."""
+"""What both backends ask of a base whose matrices are rounded to float8."""
 
 from collections.abc import Iterable
 
@@ -15,8 +15,12 @@ HOPPER = 9.0
 was measured there."""
 
 
-def check_device(backend: str) -> None:
+def check_device(backend: str, quantization: str) -> None:
     """See that a backend's device multiplies float8, before a base is loaded.
+
+    Args:
+        backend: torch or jax.
+        quantization: as `model.quantization`, for people.
 
     Raises:
         ModelError: it does not.
@@ -27,7 +31,9 @@ def check_device(backend: str) -> None:
         from kerasft.engine.jax_float8 import obstacle
     why = obstacle()
     if why is not None:
-        raise ModelError(f"model.quantization = float8 cannot be had here: {why}; set it to none")
+        raise ModelError(
+            f"model.quantization = {quantization} cannot be had here: {why}; set it to none"
+        )
 
 
 def device_obstacle(backend: str, platform: str, name: str, capability: float) -> str | None:
@@ -65,6 +71,6 @@ def check_matrices(matrices: Iterable[tuple[str, tuple[int, int], str]]) -> None
     }
     if wrong:
         raise ModelError(
-            "model.quantization = float8 needs matrices in bfloat16 with sizes that are "
+            "model.quantization needs matrices in bfloat16 with sizes that are "
             f"multiples of {ALIGNMENT}; here {', '.join(sorted(wrong))}. Set it to none"
         )

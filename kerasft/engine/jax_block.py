@@ -21,7 +21,15 @@ from jax.ad_checkpoint import checkpoint_name
 
 from kerasft.engine.dropout import MULTIPLIERS, threshold
 from kerasft.engine.jax_attention import attend
-from kerasft.engine.jax_float8 import SCALES, Float8Matrix, float8_product
+from kerasft.engine.jax_float8 import (
+    SCALES,
+    BackwardMatrix,
+    Float8Matrix,
+    float8_product,
+    gated,
+    gated_kept_in_float8,
+    with_float8_gradient,
+)
 from kerasft.models.architecture import Architecture, Block
 
 KEPT = ("query", "key", "value", "attended", "output", "gate", "up", "down", "low", SCALES)
@@ -239,8 +247,8 @@ def feed_forward(
     x = rms_norm(arch, hidden, arrays["norms"]["pre_ffw_norm"])
     gate = _linear(plan, "gate", x, arrays, seed, first_row, kept="gate")
     up = _linear(plan, "up", x, arrays, seed, first_row, kept="up")
-    activation = jax.nn.silu if arch.activation == "silu" else jax.nn.gelu
-    x = activation(gate.astype(jnp.float32)).astype(gate.dtype) * up
+    keeps_float8 = isinstance(arrays["kernels"]["gate"], BackwardMatrix)
+    x = (gated_kept_in_float8 if keeps_float8 else gated)(arch.activation, gate, up)
     x = _linear(plan, "down", x, arrays, seed, first_row)
     if arch.post_ffw_norm:
         x = checkpoint_name(x, "down")
@@ -259,12 +267,11 @@ def _linear(plan, target, x, arrays, seed, first_row, kept=None):
         if adapter is None:
             return float8_product(kept, x, kernel)
         result = float8_product(None, x, kernel)
+    elif isinstance(kernel, BackwardMatrix):
+        result = _product(linear, jax.lax.stop_gradient(x), kernel.kernel)
+        result = with_float8_gradient(x, result, kernel.backward, kernel.backward_scales)
     else:
-        # Contracted where its axes lie: a transposed kernel would be a copy of it.
-        summed = (tuple(range(1, 1 + len(linear.input_axes))), linear.input_axes)
-        wide = x.reshape(-1, *linear.input_sizes)
-        result = jax.lax.dot_general(wide, kernel.astype(x.dtype), (summed, ((), ())))
-        result = result.reshape(-1, linear.outputs)
+        result = _product(linear, x, kernel)
     if adapter is not None:
         a, b = arrays["adapters"][target]
         scale = adapter.scale
@@ -279,6 +286,14 @@ def _linear(plan, target, x, arrays, seed, first_row, kept=None):
         low = low.reshape(x.shape[0], -1, b.shape[0])
         result = result + (low @ b).reshape(result.shape)
     return result if kept is None else checkpoint_name(result, kept)
+
+
+def _product(linear: Linear, x: jax.Array, kernel: jax.Array) -> jax.Array:
+    # Contracted where its axes lie: a transposed kernel would be a copy of it.
+    summed = (tuple(range(1, 1 + len(linear.input_axes))), linear.input_axes)
+    wide = x.reshape(-1, *linear.input_sizes)
+    result = jax.lax.dot_general(wide, kernel.astype(x.dtype), (summed, ((), ())))
+    return result.reshape(-1, linear.outputs)
 
 
 def factors(linear: Linear, a: jax.Array, b: jax.Array, dtype: Any) -> tuple[jax.Array, jax.Array]:

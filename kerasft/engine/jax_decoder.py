@@ -25,7 +25,8 @@ from kerasft.models.lora import Lora
 
 Values = Mapping[int, jax.Array]
 """Values of Keras variables by the variable's `id`: inside of a compiled function a
-variable has none of its own. A `Float8Matrix` stands for a kernel in float8."""
+variable has none of its own. A `Float8Matrix` or a `BackwardMatrix` stands for a kernel
+that is rounded."""
 
 _FLASH = "dot_product_attention_fwd"
 """How the name of cuDNN's primitive begins."""

@@ -1,4 +1,4 @@
-"""The kernels of a base in float8 while JAX trains beside them, and back afterwards."""
+"""The kernels of a base, rounded to float8 while JAX trains beside them, and afterwards."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -6,7 +6,12 @@ from typing import Any
 import jax
 
 from kerasft.engine.float8 import check_matrices
-from kerasft.engine.jax_float8 import Float8Matrix, float8_matrix
+from kerasft.engine.jax_float8 import (
+    BackwardMatrix,
+    Float8Matrix,
+    backward_copy,
+    float8_matrix,
+)
 from kerasft.models.architecture import Block
 
 
@@ -15,6 +20,7 @@ class Float8Base:
 
     Args:
         blocks: of the decoder.
+        quantization: as `model.quantization`: float8 or float8-backward.
 
     Attributes:
         matrices: by the `id` of a kernel's variable; empty where nothing is rounded.
@@ -23,8 +29,9 @@ class Float8Base:
         ModelError: the matrices cannot be in float8.
     """
 
-    def __init__(self, blocks: Sequence[Block]) -> None:
-        self.matrices: dict[int, Float8Matrix] = {}
+    def __init__(self, blocks: Sequence[Block], quantization: str) -> None:
+        self.matrices: dict[int, Float8Matrix | BackwardMatrix] = {}
+        self._whole = quantization == "float8"
         self._projections = [each for block in blocks for each in block.projections.values()]
         self._place: Any = None
         check_matrices(
@@ -34,20 +41,27 @@ class Float8Base:
         )
 
     def round(self) -> None:
-        """Round the kernels, unless they are; their originals, bit for bit, go to the host."""
+        """Round the kernels, unless they are.
+
+        Originals that nothing computes with go, bit for bit, to the host.
+        """
         if self.matrices:
             return
         host = jax.local_devices(backend="cpu")[0]
         for projection in self._projections:
             kernel = projection.kernel
             original = kernel.value
+            arguments = projection.axes, projection.outputs, original
+            if not self._whole:
+                self.matrices[id(kernel)] = BackwardMatrix(original, *backward_copy(*arguments))
+                continue
             self._place = original.sharding
-            self.matrices[id(kernel)] = float8_matrix(projection.axes, projection.outputs, original)
+            self.matrices[id(kernel)] = float8_matrix(*arguments)
             kernel.assign(jax.device_put(original, host))
 
     def restore(self) -> None:
-        """Bring the originals back to the device, in place of what was rounded."""
+        """Give up what was rounded; originals on the host come back to the device."""
         for projection in self._projections:
             kernel = projection.kernel
-            if self.matrices.pop(id(kernel), None) is not None:
+            if isinstance(self.matrices.pop(id(kernel), None), Float8Matrix):
                 kernel.assign(jax.device_put(kernel.value, self._place))

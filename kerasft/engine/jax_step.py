@@ -29,7 +29,7 @@ _READ_BY_HOST = ("sequence_starts",)
 class JaxStep:
     """The step of `FineTuner` on JAX."""
 
-    def set_up(self, remat: bool, compiled: bool, float8: bool) -> None:
+    def set_up(self, remat: bool, compiled: bool, quantization: str) -> None:
         """Build the decoder. JAX always compiles, so `compiled` changes nothing.
 
         Raises:
@@ -43,7 +43,9 @@ class JaxStep:
         self._compiled: dict[tuple, Callable] = {}
         self._shapes: set[tuple] = set()
         self._packed = False
-        self._float8 = Float8Base(self._decoder.blocks) if float8 else None
+        self._float8: Float8Base | None = None
+        if quantization != "none":
+            self._float8 = Float8Base(self._decoder.blocks, quantization)
 
     def feed(self, window: Mapping[str, np.ndarray]) -> Mapping[str, np.ndarray]:
         """What `fit` passes on for a window: the window itself.
@@ -88,7 +90,7 @@ class JaxStep:
 
     @property
     def rounded(self) -> bool:
-        """Whether the base's matrices are in float8 now, and their originals on the host."""
+        """Whether the base's matrices are rounded now."""
         return self._float8 is not None and bool(self._float8.matrices)
 
     def restore_base(self) -> None:
@@ -161,7 +163,7 @@ class JaxStep:
         return [v.value for v in self._trained], self._given([v.value for v in self._frozen])
 
     def _given(self, frozen: list) -> list:
-        """What is computed with in place of the frozen variables' values: some are in float8."""
+        """What is computed with in place of the frozen variables' values: some are rounded."""
         if self._float8 is None:
             return frozen
         rounded = self._float8.matrices

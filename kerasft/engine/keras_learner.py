@@ -47,9 +47,9 @@ class KerasLearner:
         recipe = self._recipe = prepared.recipe
         self.dtype = resolve_dtype(recipe.model.dtype)
         self.device = current()
-        float8 = recipe.model.quantization == "float8"
-        if float8:
-            check_device(backend)
+        quantization = recipe.model.quantization
+        if quantization != "none":
+            check_device(backend, quantization)
         with reporter.working(f"Loading {recipe.model.preset} in {self.dtype}"):
             preset, tokenizer = recipe.model.preset, prepared.tokenizer
             self.base = sources.load_base(preset, dtype=self.dtype, tokenizer=tokenizer)
@@ -72,7 +72,7 @@ class KerasLearner:
             chunk_bytes=chunk_bytes(plan.remat),
             remat=plan.remat,
             compiled=_compiles(recipe, prepared.total_steps),
-            float8=float8,
+            quantization=quantization,
         )
         self.tuner.prepare(recipe.train, prepared.total_steps)
         for note in self.tuner.notes:

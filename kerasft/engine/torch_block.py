@@ -12,12 +12,14 @@ import torch
 from torch.nn import functional as F
 
 from kerasft.engine.dropout import MULTIPLIERS, threshold
-from kerasft.engine.torch_float8 import Float8Matrix
+from kerasft.engine.torch_float8 import BackwardMatrix, Float8Matrix
+from kerasft.engine.torch_gate import gated
 from kerasft.engine.torch_product import Multiplier
 from kerasft.models.architecture import Architecture, Block, Projection
 
 Tensors = Mapping[str, torch.Tensor]
-Frozen = Mapping[str, torch.Tensor | Float8Matrix]
+Matrix = torch.Tensor | Float8Matrix | BackwardMatrix
+Frozen = Mapping[str, Matrix]
 
 
 GROUPS = {
@@ -237,20 +239,30 @@ def decoder_block(
     hidden = hidden + x
     tiles = norm(hidden, "pre_ffw_norm").chunk(plan.tiles)
     size = len(tiles[0])
-    x = torch.cat([_feed_forward(tile, arch, linear, i * size) for i, tile in enumerate(tiles)])
+    keeps_float8 = isinstance(frozen["gate"], BackwardMatrix)
+    x = torch.cat(
+        [_feed_forward(x, arch, linear, i * size, keeps_float8) for i, x in enumerate(tiles)]
+    )
     if arch.post_ffw_norm:
         x = norm(x, "post_ffw_norm")
     return hidden + x
 
 
 def _feed_forward(
-    x: torch.Tensor, arch: Architecture, linear: Callable[..., torch.Tensor], first: int
+    x: torch.Tensor,
+    arch: Architecture,
+    linear: Callable[..., torch.Tensor],
+    first: int,
+    keeps_float8: bool,
 ) -> torch.Tensor:
     """The gated layers of some of the tokens, the first of which is token `first`."""
     # Not one product: its gradient would have to be put together from two halves.
-    gate = linear(x, "gate", first)
-    gate = F.gelu(gate, approximate="tanh") if arch.activation == "gelu" else F.silu(gate)
-    return linear(gate * linear(x, "up", first), "down", first)
+    gate, up = linear(x, "gate", first), linear(x, "up", first)
+    if keeps_float8:
+        x = torch.ops.kerasft.gated_kept_in_float8.default(gate, up, arch.activation)[0]
+    else:
+        x = gated(gate, up, arch.activation)
+    return linear(x, "down", first)
 
 
 def rms_norm(x: torch.Tensor, scale: torch.Tensor, arch: Architecture) -> torch.Tensor:
@@ -277,14 +289,14 @@ def _rotate(x: torch.Tensor, rotary: tuple[torch.Tensor, torch.Tensor]) -> torch
 
 def _linear(
     x: torch.Tensor,
-    matrix: torch.Tensor | Float8Matrix,
+    matrix: Matrix,
     plan: BlockPlan,
     adapters: tuple[Adapter, ...],
     tensors: Tensors,
     keys: Tensors,
     first: int,
 ) -> torch.Tensor:
-    """x · W, plus scale · (x · A) · B of each adapter, in the type of x; W may be in float8.
+    """x · W, plus scale · (x · A) · B of each adapter, in the type of x.
 
     The adapters of a group are one product too: their A side by side, their B on the
     diagonal of a (ranks, outputs) matrix.
@@ -292,6 +304,8 @@ def _linear(
     multiplier = plan.multiplier
     if isinstance(matrix, Float8Matrix):
         y = torch.ops.kerasft.float8_product.default(x, *matrix)
+    elif isinstance(matrix, BackwardMatrix):
+        y = torch.ops.kerasft.float8_backward_product.default(x, *matrix)
     else:
         y = multiplier.product(x, matrix)
     if not adapters:

@@ -6,24 +6,21 @@ the sums, so W is kept twice: the gradient's product dy · Wᵀ sums over the co
 wants one scale a row. Gradients are e4m3 too: with a scale for each row they need the mantissa's
 third bit more than the range of e5m2.
 
+With `float8-backward` the forward product stays in bfloat16, and the matrix as it is with it;
+only dy · Wᵀ is a product in float8.
+
 torch's product of such factors, `_scaled_mm` with row-wise scales, accumulates in the short
 registers of the tensor cores (`use_fast_accum`) and gives bfloat16.
 """
 
-import functools
 from typing import Any, NamedTuple
 
 import torch
 
 from kerasft.engine.float8 import ALIGNMENT, LARGEST, device_obstacle
+from kerasft.engine.torch_product import product
 
 FLOAT8 = torch.float8_e4m3fn
-
-COMPILING = {"realize_opcount_threshold": 200}
-"""Options of Inductor for functions with these products. The gradient of a gated activation is
-more than the 30 operations from which on it would write an intermediate result, in float32, and
-read it again; computed twice, once for the scale and once for the numbers, it is one pass
-over what it reads from memory and a second over the cache."""
 
 
 class Float8Matrix(NamedTuple):
@@ -42,13 +39,31 @@ class Float8Matrix(NamedTuple):
     backward_scales: torch.Tensor
 
 
+class BackwardMatrix(NamedTuple):
+    """A frozen matrix (inputs, outputs) as it is, and rounded for its gradient's product.
+
+    Attributes:
+        matrix: (inputs, outputs) bfloat16.
+        backward: (inputs, outputs) e4m3, a scale for each input.
+        backward_scales: (1, inputs) float32.
+    """
+
+    matrix: torch.Tensor
+    backward: torch.Tensor
+    backward_scales: torch.Tensor
+
+
 def float8_matrix(matrix: torch.Tensor) -> Float8Matrix:
     """Round a matrix (inputs, outputs)."""
     forward, forward_scales = quantised(matrix.t().contiguous())
-    backward, backward_scales = quantised(matrix)
-    return Float8Matrix(
-        forward, forward_scales.t().contiguous(), backward, backward_scales.t().contiguous()
-    )
+    _, *backward = backward_matrix(matrix)
+    return Float8Matrix(forward, forward_scales.t().contiguous(), *backward)
+
+
+def backward_matrix(matrix: torch.Tensor) -> BackwardMatrix:
+    """Round a matrix (inputs, outputs) for its gradient's product, beside itself."""
+    backward, scales = quantised(matrix)
+    return BackwardMatrix(matrix, backward, scales.t().contiguous())
 
 
 def quantised(x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -89,7 +104,7 @@ def _scaled_shape(
     return x.new_empty(len(x), len(matrix), dtype=torch.bfloat16)
 
 
-def _rounded_product(
+def rounded_product(
     x: torch.Tensor,
     forward: torch.Tensor,
     forward_scales: torch.Tensor,
@@ -101,10 +116,10 @@ def _rounded_product(
 
 
 # An operator, as those of `torch_product` are, because rematerialisation computes operators
-# again; the compiler sees what it is made of (`shown_to_the_compiler`). What was compiled is
+# again; the compiler sees what it is made of (`torch_decompositions`). What was compiled is
 # kept between runs under the operator's name: with other arithmetic it needs another one.
 float8_product = torch.library.custom_op(
-    "kerasft::float8_product", _rounded_product, mutates_args=()
+    "kerasft::float8_product", rounded_product, mutates_args=()
 )
 
 
@@ -126,19 +141,32 @@ def _gradients(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor | None, .
 float8_product.register_autograd(_gradients, setup_context=_keep_matrix)
 
 
-@functools.cache
-def shown_to_the_compiler() -> None:
-    """Let Inductor take `float8_product` apart, after its gradient has been traced.
+@torch.library.custom_op("kerasft::float8_backward_product", mutates_args=())
+def float8_backward_product(
+    x: torch.Tensor, matrix: torch.Tensor, backward: torch.Tensor, backward_scales: torch.Tensor
+) -> torch.Tensor:
+    """x (rows, inputs) · a `BackwardMatrix` in bfloat16; its gradient is a product in float8."""
+    return product(x, matrix)
 
-    Then x is rounded by the kernel that computes it, is not written in bfloat16 where
-    nothing else reads it, and is rounded once where two products read it.
-    """
-    from torch._inductor import decomposition
 
-    operator = torch.ops.kerasft.float8_product.default
-    decomposition.register_decomposition([operator])(_rounded_product)
-    # A copy of the table, which a compilation before this one has made.
-    decomposition.fast_random_decomps.cache_clear()
+@float8_backward_product.register_fake
+def _backward_product_shape(
+    x: torch.Tensor, matrix: torch.Tensor, *_: torch.Tensor
+) -> torch.Tensor:
+    return x.new_empty(len(x), matrix.shape[1])
+
+
+def _keep_rounded(ctx: Any, inputs: tuple[torch.Tensor, ...], output: Any) -> None:
+    ctx.save_for_backward(*inputs[2:])
+
+
+def _rounded_gradients(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+    rounded = ctx.saved_tensors
+    # What the product's own gradient would read is not read.
+    return torch.ops.kerasft.float8_product.default(gradient, *rounded, *rounded), None, None, None
+
+
+float8_backward_product.register_autograd(_rounded_gradients, setup_context=_keep_rounded)
 
 
 def obstacle() -> str | None:

@@ -1,8 +1,9 @@
-"""The element-wise parts of a decoder block as Triton kernels, for passes without gradients.
+"""The element-wise parts of a decoder block as Triton kernels.
 
 A decoding step of the 270M is some 1,900 kernels when each operation is one, nearly all of
 them shorter than their own launch. These four put a norm, the addition before it, the
 rotation and the gate into one kernel each, without the start-up time of torch.compile.
+None has a gradient; `torch_gate` gives one to the gate's.
 
 All arithmetic is in float32; what is written has the type of the model. Norms are
 x / √(mean x² + ε) · (offset + scale), as in `torch_block.rms_norm`.
@@ -182,7 +183,17 @@ def turned(
 
 
 @triton.jit
-def _gated_kernel(gate_ptr, up_ptr, out_ptr, count, GELU: tl.constexpr, BLOCK: tl.constexpr):
+def _gated_kernel(
+    gate_ptr,
+    up_ptr,
+    out_ptr,
+    gate_kept_ptr,
+    up_kept_ptr,
+    count,
+    GELU: tl.constexpr,
+    KEEPS: tl.constexpr,
+    BLOCK: tl.constexpr,
+):
     at = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
     mask = at < count
     gate = tl.load(gate_ptr + at, mask=mask, other=0.0)
@@ -193,19 +204,40 @@ def _gated_kernel(gate_ptr, up_ptr, out_ptr, count, GELU: tl.constexpr, BLOCK: t
         x = x * tl.sigmoid(1.5957691216057308 * (x + 0.044715 * x * x * x))
     else:
         x = x * tl.sigmoid(x)
-    up = tl.load(up_ptr + at, mask=mask, other=0.0).to(tl.float32)
-    tl.store(out_ptr + at, (x.to(kept).to(tl.float32) * up).to(kept), mask=mask)
+    up = tl.load(up_ptr + at, mask=mask, other=0.0)
+    product = x.to(kept).to(tl.float32) * up.to(tl.float32)
+    tl.store(out_ptr + at, product.to(kept), mask=mask)
+    if KEEPS:
+        small = gate_kept_ptr.dtype.element_ty
+        tl.store(gate_kept_ptr + at, gate.to(tl.float32).to(small), mask=mask)
+        tl.store(up_kept_ptr + at, up.to(tl.float32).to(small), mask=mask)
 
 
 def gated(gate: torch.Tensor, up: torch.Tensor, arch: Architecture) -> torch.Tensor:
     """The activation of `gate`, times `up`: both contiguous and of one shape."""
+    return _gated(gate, up, arch.activation, None)[0]
+
+
+def gated_and_kept(
+    gate: torch.Tensor, up: torch.Tensor, activation: str, kept: torch.dtype
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """`gated`, and gate and up in the type `kept`."""
+    return _gated(gate, up, activation, kept)
+
+
+def _gated(
+    gate: torch.Tensor, up: torch.Tensor, activation: str, kept: torch.dtype | None
+) -> tuple[torch.Tensor, ...]:
     out = torch.empty_like(gate)
+    small = [] if kept is None else [torch.empty_like(gate, dtype=kept) for _ in range(2)]
     _gated_kernel[(triton.cdiv(gate.numel(), _GATED_BLOCK),)](
         gate,
         up,
         out,
+        *(small or (gate, up)),
         gate.numel(),
-        GELU=arch.activation == "gelu",
+        GELU=activation == "gelu",
+        KEEPS=kept is not None,
         BLOCK=_GATED_BLOCK,
     )
-    return out
+    return out, *small

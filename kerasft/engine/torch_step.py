@@ -40,7 +40,7 @@ class _Recorded:
 class TorchStep:
     """The step of `FineTuner` on torch."""
 
-    def set_up(self, remat: bool, compiled: bool, float8: bool) -> None:
+    def set_up(self, remat: bool, compiled: bool, quantization: str) -> None:
         """Build the decoder, and compile where that is asked for and can be had."""
         self._device = torch.device(get_device())
         obstacle = compiler.obstacle() if compiled else "compilation was not asked for"
@@ -55,7 +55,7 @@ class TorchStep:
             self.lora,
             remat=remat,
             compile_blocks=compiled,
-            float8=float8,
+            quantization=quantization,
         )
         # On a CPU the chunks are cut to the positions in use, so their rows vary.
         rows = (0, 2, 3) if self._device.type == "cpu" else ()
@@ -103,7 +103,7 @@ class TorchStep:
 
     @property
     def rounded(self) -> bool:
-        """Whether the base's matrices are in float8 now, and their originals on the host."""
+        """Whether the base's matrices are rounded now."""
         return self._decoder.rounded
 
     def restore_base(self) -> None:

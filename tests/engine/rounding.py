@@ -2,14 +2,21 @@
 
 import numpy as np
 
-BIAS, MANTISSA = 7, 3
-"""Of e4m3: its smallest normal number is 2 to the power of 1 − 7."""
-
 
 def e4m3(values: np.ndarray) -> np.ndarray:
     """Numbers of at most 448 rounded to the nearest of e4m3, ties to an even mantissa."""
+    return _nearest(values, bias=7, mantissa=3)
+
+
+def e5m2(values: np.ndarray) -> np.ndarray:
+    """Numbers of at most 57,344 rounded to the nearest of e5m2, ties to an even mantissa."""
+    return _nearest(values, bias=15, mantissa=2)
+
+
+def _nearest(values: np.ndarray, bias: int, mantissa: int) -> np.ndarray:
+    """The smallest normal number is 2 to the power of 1 − bias."""
     _, exponent = np.frexp(values)
-    spacing = np.exp2(np.maximum(exponent - 1, 1 - BIAS) - MANTISSA)
+    spacing = np.exp2(np.maximum(exponent - 1, 1 - bias) - mantissa)
     return np.round(values / spacing) * spacing
 
 

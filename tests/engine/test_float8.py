@@ -22,16 +22,19 @@ pytestmark = pytest.mark.keras
 def anywhere(monkeypatch: pytest.MonkeyPatch) -> None:
     """Float8 on a CPU, which is slow but right."""
     for module in (float8, keras_learner):
-        monkeypatch.setattr(module, "check_device", lambda backend: None)
+        monkeypatch.setattr(module, "check_device", lambda *_: None)
 
 
 @pytest.mark.usefixtures("anywhere")
-def test_a_run_in_float8_ends_with_the_base_as_it_was(tmp_path: Path, backend: str) -> None:
+@pytest.mark.parametrize("quantization", ["float8", "float8-backward"])
+def test_a_run_in_float8_ends_with_the_base_as_it_was(
+    tmp_path: Path, backend: str, quantization: str
+) -> None:
     """Held-out rows are answered by the base itself; another setting cannot go on."""
     rows = write_rows(tmp_path / "rows.jsonl", say_rows(10))
     settings = {
         "model__dtype": "bfloat16",
-        "model__quantization": "float8",
+        "model__quantization": quantization,
         "data__validation": 2,
         "train__max_steps": 3,
         "train__checkpoint_every": 2,
@@ -52,13 +55,13 @@ def test_a_run_in_float8_ends_with_the_base_as_it_was(tmp_path: Path, backend: s
 
     recipe = small_recipe(rows, **settings)
     result = training.train(recipe, out=tmp_path / "run", backend=backend, callbacks=[Watch()])
-    assert result.status == "finished" and result.record["quantization"] == "float8"
+    assert result.status == "finished" and result.record["quantization"] == quantization
     assert all("after" in sample for sample in result.record["samples"])
     loaded = kernel_values(load_run(tmp_path / "run").causal_lm.backbone)
     assert len(kernels) == len(loaded) > 0
     for mine, expected in zip(kernels, loaded, strict=True):
         np.testing.assert_array_equal(mine, expected)
-    with pytest.raises(RunError, match=r"model.quantization was 'float8', it is 'none'"):
+    with pytest.raises(RunError, match=rf"model.quantization was '{quantization}', it is 'none'"):
         changed = {"model.quantization": "none", "train.max_steps": 4}
         training.resume(tmp_path / "run", settings=changed)
 
@@ -66,6 +69,6 @@ def test_a_run_in_float8_ends_with_the_base_as_it_was(tmp_path: Path, backend: s
 def test_matrices_that_float8_does_not_take_are_refused() -> None:
     with pytest.raises(ModelError, match=r"multiples of 16.*gate is 32 × 40 in bfloat16"):
         model = small_model("gemma", dtype="bfloat16", intermediate_dim=80)
-        tuner_on(model, "gemma", float8=True)
+        tuner_on(model, "gemma", quantization="float8")
     with pytest.raises(ModelError, match=r"in float32"):
-        tuner_on(small_model("gemma"), "gemma", float8=True)
+        tuner_on(small_model("gemma"), "gemma", quantization="float8")

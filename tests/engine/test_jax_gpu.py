@@ -76,14 +76,15 @@ def test_twenty_steps_in_float8_fall_as_in_bfloat16(jax, remat) -> None:
     windows = windows_of(uneven_examples(300), 8, 1, packing=True, sequence_length=256)
     windows = [windows[step % 2] for step in range(20)]
     losses = []
-    for float8 in (False, True):
+    for quantization in ("none", "float8", "float8-backward"):
         model = small_model("gemma", dtype="bfloat16", hidden_dim=256, intermediate_dim=8192)
-        tuner = tuner_on(model, "gemma", moved=False, float8=float8, remat=remat)
+        tuner = tuner_on(model, "gemma", moved=False, quantization=quantization, remat=remat)
         tuner.prepare(TrainSettings(learning_rate=1e-2, schedule="constant"), total_steps=20)
         losses.append(np.array([line["loss"] for line in fit(tuner, windows)]))
-        assert tuner.rounded == float8
-    plain, mine = losses
+        assert tuner.rounded == (quantization != "none")
+    plain, *rounded = losses
     fall = plain[0] - plain[-1]
     assert fall > 0.3
-    assert np.abs(mine - plain).max() < 0.02 * fall
-    assert not np.array_equal(mine, plain)
+    for mine in rounded:
+        assert np.abs(mine - plain).max() < 0.02 * fall
+        assert not np.array_equal(mine, plain)

@@ -57,7 +57,7 @@ def tuner_on(
     moved: bool = True,
     remat: bool = False,
     compiled: bool = False,
-    float8: bool = False,
+    quantization: str = "none",
     **settings: Any,
 ) -> FineTuner:
     """A `FineTuner` over a model with a new adapter; `settings` are the adapter's."""
@@ -70,7 +70,7 @@ def tuner_on(
         chunk_bytes=4 * VOCABULARY * 20,
         remat=remat,
         compiled=compiled,
-        float8=float8,
+        quantization=quantization,
     )
 
 

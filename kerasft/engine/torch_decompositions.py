@@ -1,0 +1,31 @@
+"""How Inductor compiles functions with products in float8: rounding is part of its kernels."""
+
+import functools
+
+import torch
+
+from kerasft.engine.torch_float8 import rounded_product
+
+COMPILING = {"realize_opcount_threshold": 200, "triton.multi_kernel": 1}
+"""Options of Inductor for these functions.
+
+The gradient of a gated activation is more than the 30 operations from which on it would write
+an intermediate result, in float32, and read it again. A row is rounded by a scale that is known
+at its end: kernels that hold a row of up to 16,384 numbers are tried beside those that
+read it twice, and the faster one is taken.
+"""
+
+
+@functools.cache
+def shown_to_the_compiler() -> None:
+    """Let Inductor take `float8_product` apart, after its gradient has been traced.
+
+    Then x is rounded by the kernel that computes it, is not written in bfloat16 where
+    nothing else reads it, and is rounded once where two products read it.
+    """
+    from torch._inductor import decomposition
+
+    operator = torch.ops.kerasft.float8_product.default
+    decomposition.register_decomposition([operator])(rounded_product)
+    # A copy of the table, which a compilation before this one has made.
+    decomposition.fast_random_decomps.cache_clear()
