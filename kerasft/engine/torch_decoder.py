@@ -23,7 +23,7 @@ from kerasft.engine.torch_block import (
     rms_norm,
     rotary_angles,
 )
-from kerasft.engine.torch_decompositions import COMPILING, shown_to_the_compiler
+from kerasft.engine.torch_decompositions import compiling, shown_to_the_compiler
 from kerasft.engine.torch_float8 import backward_matrix, float8_matrix
 from kerasft.engine.torch_product import choose_multiplier
 from kerasft.models.architecture import blocks_of
@@ -210,4 +210,5 @@ class TorchDecoder:
 
         if not self.compile_blocks:
             return run
-        return compiled(run, options=None if self._quantization == "none" else COMPILING)
+        rounds = self._quantization != "none"
+        return compiled(run, options=compiling(self.remat) if rounds else None)
