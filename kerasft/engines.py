@@ -48,7 +48,7 @@ def check(engine: str, backend: str, recipe: Recipe, *, callbacks: bool = False)
         raise KerasftError(f"engine {engine!r} is not known; expected {', '.join(ENGINES)}")
     if engine == "keras":
         if recipe.model.quantization != "none":
-            _check_float8(backend, recipe)
+            _check_quantization(backend, recipe)
         return
     faults = []
     if recipe.model.quantization != "none":
@@ -80,18 +80,19 @@ def check(engine: str, backend: str, recipe: Recipe, *, callbacks: bool = False)
         raise KerasftError(collected(f"the engine {engine} cannot train this", faults))
 
 
-def _check_float8(backend: str, recipe: Recipe) -> None:
-    """Refuse a base in float8 where it cannot be had.
+def _check_quantization(backend: str, recipe: Recipe) -> None:
+    """Refuse a rounded base where it cannot be had.
 
     torch is asked about its device; JAX, which takes memory when it is asked, is not yet.
     """
-    if recipe.model.dtype not in ("auto", "bfloat16"):
+    float8 = recipe.model.quantization.startswith("float8")
+    if float8 and recipe.model.dtype not in ("auto", "bfloat16"):
         raise KerasftError(
             f"model.quantization = {recipe.model.quantization} rounds a base in bfloat16, and "
             f"model.dtype is {recipe.model.dtype}: set one of them to none or auto"
         )
     if backend == "torch":
-        from kerasft.engine.float8 import check_device
+        from kerasft.engine.quantization import check_device
 
         check_device(backend, recipe.model.quantization)
 

@@ -138,7 +138,7 @@ def step_memory(
             and for the backward pass, and their originals are not on the device: two bytes a
             weight as in bfloat16, and a float32 scale for each row and column. With
             `float8-backward` the copy for the backward pass is beside the originals, and gate
-            and up are kept in one byte.
+            and up are kept in one byte; with `int8-backward` there is the copy alone.
         compiled: whether the step is compiled on torch.
         deterministic: as `train.deterministic`: JAX writes attention out then.
     """
@@ -182,7 +182,7 @@ def step_memory(
     fixed = family.parameters(config) * size + masks
     if quantization == "float8":
         fixed += 4 * sum(sum(s.hf_shape) for s in family.tensors(config) if s.target)
-    elif quantization == "float8-backward":
+    elif quantization != "none":
         # hf_shape is (outputs, inputs), and a scale stands beside each input.
         shapes = [s.hf_shape for s in family.tensors(config) if s.target]
         fixed += sum(prod(shape) + 4 * shape[1] for shape in shapes)

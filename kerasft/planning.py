@@ -41,7 +41,7 @@ def dry_run(recipe: str | Recipe, *, backend: str = backends.DEFAULT, **settings
     engines.check(engines.DEFAULT, backend, resolved)
     backends.select(backend)
     from kerasft.engine.device import current, resolve_dtype
-    from kerasft.engine.float8 import check_device
+    from kerasft.engine.quantization import check_device
 
     if backend == "jax" and resolved.model.quantization != "none":
         # torch's was asked about above.

@@ -44,14 +44,14 @@ class ModelSettings(_Section):
         "(GPUs since Ampere; under torch CPUs with AVX-512 BF16 or AMX), else float32. The adapter "
         "is always float32.",
     )
-    quantization: Literal["none", "float8", "float8-backward"] = Field(
+    quantization: Literal["none", "float8", "float8-backward", "int8-backward"] = Field(
         "none",
         description="Type that the blocks' frozen matrices are rounded to for training. `float8` "
         "(e4m3, a scale for each row) needs an NVIDIA GPU from Hopper on and a bfloat16 base, and "
         "is faster where matrices are large. With `float8-backward` the forward pass, and so "
         "every loss, is that of the base as it is, and the gradients' products alone are in "
-        "float8. Training and validation compute with it; answers, evaluation and export take "
-        "the base as it is.",
+        "float8. `int8-backward` is the same in int8, for torch on CPUs with VNNI. Training and "
+        "validation compute with it; answers, evaluation and export take the base as it is.",
     )
 
 

@@ -75,6 +75,8 @@ def test_rounded_copies_for_the_backward_pass_take_what_gate_and_up_leave():
     assert backward.without_remat - plain.without_remat == more - 18 * kept
     # There the loss is the widest.
     assert backward.with_remat - plain.with_remat == more
+    in_int8 = memory(quantization="int8-backward")
+    assert in_int8.without_remat - plain.without_remat == more
 
 
 @pytest.mark.parametrize("preset", ["gemma_2b_en", "gemma2_instruct_2b_en", "llama3.1_8b"])

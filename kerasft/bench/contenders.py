@@ -49,6 +49,12 @@ CONTENDERS: Mapping[str, Contender] = {
             for quantization, what in (("float8", "base"), ("float8-backward", "gradients"))
             for backend, name in (("torch", "torch"), ("jax", "JAX"))
         ),
+        Contender(
+            "kerasft-torch-int8-backward",
+            "kerasft on torch, gradients in int8",
+            "kerasft_contender",
+            "torch-int8-backward",
+        ),
         Contender("keras-torch", "KerasHub as it comes, torch", "kerashub_contender", "torch"),
         Contender("keras-jax", "KerasHub as it comes, JAX", "kerashub_contender", "jax"),
         Contender("hf", "transformers + PEFT", "hf_contender", "eager", _HF, "real"),
@@ -63,7 +69,9 @@ CONTENDERS: Mapping[str, Contender] = {
     )
 }
 
-DEFAULT = tuple(name for name in CONTENDERS if "-float8" not in name and "-flex" not in name)
+_VARIANTS = ("-float8", "-int8", "-flex")
+
+DEFAULT = tuple(name for name in CONTENDERS if not any(part in name for part in _VARIANTS))
 """Without the variants of those that are there already."""
 
 DECODE = "decode-"

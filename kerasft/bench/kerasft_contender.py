@@ -18,7 +18,7 @@ def run(work: Work, examples: Sequence[Example], variant: str) -> dict[str, Any]
         variant: the backend, or `BACKEND-QUANTIZATION` with that `model.quantization`.
 
     Raises:
-        ModelError: there is no float8 on this device.
+        ModelError: this device does not have the quantisation.
     """
     chosen, _, quantization = variant.partition("-")
     backend.select(chosen)
@@ -28,8 +28,8 @@ def run(work: Work, examples: Sequence[Example], variant: str) -> dict[str, Any]
     from kerasft.engine.callbacks import EpochWindows
     from kerasft.engine.device import chunk_bytes, peak_memory_bytes
     from kerasft.engine.finetuner import FineTuner
-    from kerasft.engine.float8 import check_device
     from kerasft.engine.progress import Progress
+    from kerasft.engine.quantization import check_device
     from kerasft.models.lora import attach
 
     if quantization:

@@ -29,7 +29,7 @@ from kerasft.recipe import TARGETS, as_settings
     help="Who takes part, with commas: kerasft-torch, kerasft-jax, keras-torch, keras-jax, hf, "
     "hf-compiled, trl, unsloth (all of these where not given), "
     "kerasft-torch-float8, kerasft-jax-float8, kerasft-torch-float8-backward, "
-    "kerasft-jax-float8-backward, trl-flex.",
+    "kerasft-jax-float8-backward, kerasft-torch-int8-backward, trl-flex.",
 )
 @click.option("--rank", type=click.IntRange(1), help="Rank of the adapter (4); alpha is the same.")
 @click.option("--targets", type=Names(), help="Layers with an adapter (query,value).")

@@ -71,7 +71,7 @@ def native_dtypes() -> tuple[str, ...]:
     """The types whose products this device computes as they are, not through another one."""
     kind = current().kind
     if kind == "cpu":
-        flags = _cpu_flags() if selected() == "torch" else set()
+        flags = cpu_flags() if selected() == "torch" else set()
         native = not flags.isdisjoint({"avx512_bf16", "amx_bf16"})
         return ("float32", "bfloat16") if native else ("float32",)
     if kind == "cuda":
@@ -125,7 +125,7 @@ def peak_memory_bytes() -> int:
     return peak if sys.platform == "darwin" else peak * 1024
 
 
-def _cpu_flags() -> set[str]:
+def cpu_flags() -> set[str]:
     """What the processor can do, as Linux lists it; empty elsewhere."""
     return set(_cpuinfo("flags").split())
 

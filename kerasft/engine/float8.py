@@ -15,27 +15,6 @@ HOPPER = 9.0
 was measured there."""
 
 
-def check_device(backend: str, quantization: str) -> None:
-    """See that a backend's device multiplies float8, before a base is loaded.
-
-    Args:
-        backend: torch or jax.
-        quantization: as `model.quantization`, for people.
-
-    Raises:
-        ModelError: it does not.
-    """
-    if backend == "torch":
-        from kerasft.engine.torch_float8 import obstacle
-    else:
-        from kerasft.engine.jax_float8 import obstacle
-    why = obstacle()
-    if why is not None:
-        raise ModelError(
-            f"model.quantization = {quantization} cannot be had here: {why}; set it to none"
-        )
-
-
 def device_obstacle(backend: str, platform: str, name: str, capability: float) -> str | None:
     """Why a device has no such products, in words; None where it has.
 

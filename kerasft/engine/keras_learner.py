@@ -12,10 +12,10 @@ from kerasft.engine.callbacks import EpochWindows, RunCallbacks, arrays
 from kerasft.engine.decode import Decoder
 from kerasft.engine.device import chunk_bytes, current, resolve_dtype
 from kerasft.engine.finetuner import FineTuner
-from kerasft.engine.float8 import check_device
 from kerasft.engine.hooks import Hooks
 from kerasft.engine.loaded import start_adapter
 from kerasft.engine.progress import Progress
+from kerasft.engine.quantization import check_device
 from kerasft.memory import plan_step
 from kerasft.models import sources
 from kerasft.models.lora import attach

@@ -14,11 +14,12 @@ from torch.nn import functional as F
 from kerasft.engine.dropout import MULTIPLIERS, threshold
 from kerasft.engine.torch_float8 import BackwardMatrix, Float8Matrix
 from kerasft.engine.torch_gate import gated
+from kerasft.engine.torch_int8 import Int8Matrix
 from kerasft.engine.torch_product import Multiplier
 from kerasft.models.architecture import Architecture, Block, Projection
 
 Tensors = Mapping[str, torch.Tensor]
-Matrix = torch.Tensor | Float8Matrix | BackwardMatrix
+Matrix = torch.Tensor | Float8Matrix | BackwardMatrix | Int8Matrix
 Frozen = Mapping[str, Matrix]
 
 
@@ -306,6 +307,8 @@ def _linear(
         y = torch.ops.kerasft.float8_product.default(x, *matrix)
     elif isinstance(matrix, BackwardMatrix):
         y = torch.ops.kerasft.float8_backward_product.default(x, *matrix)
+    elif isinstance(matrix, Int8Matrix):
+        y = torch.ops.kerasft.int8_backward_product.default(x, *matrix)
     else:
         y = multiplier.product(x, matrix)
     if not adapters:

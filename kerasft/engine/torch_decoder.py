@@ -25,6 +25,7 @@ from kerasft.engine.torch_block import (
 )
 from kerasft.engine.torch_decompositions import compiling, shown_to_the_compiler
 from kerasft.engine.torch_float8 import backward_matrix, float8_matrix
+from kerasft.engine.torch_int8 import int8_matrix
 from kerasft.engine.torch_product import choose_multiplier
 from kerasft.models.architecture import blocks_of
 from kerasft.models.families.base import Family
@@ -37,6 +38,14 @@ _TILES = 4
 rematerialisation. For Gemma-2B at 8 × 512 on an H100 two parts took 102 ms a step and
 5.51 GiB, four 104 ms and 5.36 GiB; with the base in float8 78.3 ms and 5.49 GiB, 79.5 ms and
 5.37 GiB."""
+
+
+_ROUNDING = {
+    "float8": float8_matrix,
+    "float8-backward": backward_matrix,
+    "int8-backward": int8_matrix,
+}
+"""What a group's matrix becomes, by `model.quantization`."""
 
 
 @dataclass(frozen=True)
@@ -90,14 +99,14 @@ class TorchDecoder:
         self._frozen: list[dict[str, Any]] = [lay_out(block) for block in self._blocks]
         self._quantization = quantization
         self.rounded = False
-        if quantization != "none":
+        if quantization.startswith("float8"):
             check_matrices(
                 (group, tuple(tensors[group].shape), str(tensors[group].dtype)[len("torch.") :])
                 for tensors in self._frozen
                 for group in GROUPS
             )
-            if compile_blocks:
-                shown_to_the_compiler()
+        if compile_blocks and quantization != "none":
+            shown_to_the_compiler()
         self._dropout = bool(lora.settings.dropout)
         self._runs: dict[Any, Callable[..., torch.Tensor]] = {}
         self._frequencies: dict[str, torch.Tensor] = {}
@@ -154,11 +163,10 @@ class TorchDecoder:
 
     def _round(self) -> None:
         """Round the matrices; originals that nothing computes with go, bit for bit, to the host."""
-        whole = self._quantization == "float8"
         for block, tensors in zip(self._blocks, self._frozen, strict=True):
             for group in GROUPS:
-                tensors[group] = (float8_matrix if whole else backward_matrix)(tensors[group])
-            if whole:
+                tensors[group] = _ROUNDING[self._quantization](tensors[group])
+            if self._quantization == "float8":
                 move(block, torch.device("cpu"))
         self.rounded = True
 
@@ -210,5 +218,5 @@ class TorchDecoder:
 
         if not self.compile_blocks:
             return run
-        rounds = self._quantization != "none"
-        return compiled(run, options=compiling(self.remat) if rounds else None)
+        float8 = self._quantization.startswith("float8")
+        return compiled(run, options=compiling(self.remat) if float8 else None)

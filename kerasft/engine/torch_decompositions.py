@@ -1,15 +1,16 @@
-"""How Inductor compiles functions with products in float8: rounding is part of its kernels."""
+"""How Inductor compiles functions with rounded matrices: rounding is part of its kernels."""
 
 import functools
 from typing import Any
 
 import torch
 
+from kerasft.engine import torch_int8
 from kerasft.engine.torch_float8 import rounded_product
 
 
 def compiling(remat: bool) -> dict[str, Any]:
-    """Options of Inductor for these functions.
+    """Options of Inductor for functions with float8.
 
     The gradient of a gated activation is more than the 30 operations from which on it would
     write an intermediate result, in float32, and read it again. A row is rounded by a scale
@@ -24,14 +25,18 @@ def compiling(remat: bool) -> dict[str, Any]:
 
 @functools.cache
 def shown_to_the_compiler() -> None:
-    """Let Inductor take `float8_product` apart, after its gradient has been traced.
+    """Let Inductor take products apart, after their gradients have been traced.
 
     Then x is rounded by the kernel that computes it, is not written in bfloat16 where
     nothing else reads it, and is rounded once where two products read it.
     """
     from torch._inductor import decomposition
 
-    operator = torch.ops.kerasft.float8_product.default
-    decomposition.register_decomposition([operator])(rounded_product)
+    operators = torch.ops.kerasft
+    for operator, parts in (
+        (operators.float8_product.default, rounded_product),
+        (operators.int8_backward_product.default, torch_int8.forward_product),
+    ):
+        decomposition.register_decomposition([operator])(parts)
     # A copy of the table, which a compilation before this one has made.
     decomposition.fast_random_decomps.cache_clear()
