@@ -16,9 +16,8 @@ def compiling(remat: bool) -> dict[str, Any]:
     write an intermediate result, in float32, and read it again. A row is rounded by a scale
     that is known at its end: kernels that hold a row of up to 16,384 numbers are tried beside
     those that read it twice, and the faster one is taken; the choice is kept with the compiled
-    code. Under rematerialisation, with a
-    kernel for each tile, that takes the first step of Gemma-2B from 29 to 36 s, and a step from
-    79.5 to 76.9 ms: they are not tried there.
+    code. Under rematerialisation, with a kernel for each tile, that takes the first step of
+    Gemma-2B from 29 to 36 s, and a step from 79.5 to 76.9 ms: they are not tried there.
     """
     return {"realize_opcount_threshold": 200, "triton.multi_kernel": int(not remat)}
 

@@ -147,8 +147,8 @@ class HfLearner:
     transformers' gradient checkpointing. Dropout draws torch's random numbers, seeded by the
     window, so that a resumed run draws them again; they are not those of the engine keras.
 
-    The quantisations that a recipe names, to float8, are the engine keras's alone and bitsandbytes
-    has none like them: a preset whose file is quantised is unpacked to the recipe's type, as there.
+    The quantisations that a recipe names are the engine keras's alone and bitsandbytes has none
+    like them: a preset whose file is quantised is unpacked to the recipe's type, as there.
 
     Args:
         prepared: recipe and windows.
