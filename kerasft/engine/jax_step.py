@@ -15,6 +15,7 @@ from kerasft.engine.jax_attention import uses_cudnn
 from kerasft.engine.jax_decoder import JaxDecoder, Values
 from kerasft.engine.jax_float8_base import Float8Base
 from kerasft.engine.jax_loss import fused_linear_cross_entropy, supervised_rows
+from kerasft.engine.quantization import check_device
 
 QUEUED_SECONDS = 0.25
 """Steps wait on the device for about this long, so that it never waits for the host."""
@@ -33,7 +34,7 @@ class JaxStep:
         """Build the decoder. JAX always compiles, so `compiled` changes nothing.
 
         Raises:
-            ModelError: the matrices cannot be in float8.
+            ModelError: the matrices cannot be in float8, or it is int8 that is asked for.
         """
         self._decoder = JaxDecoder(self.backbone, self.family, self.lora, remat=remat)
         self._trained = list(self.trainable_variables)
@@ -44,6 +45,8 @@ class JaxStep:
         self._shapes: set[tuple] = set()
         self._packed = False
         self._float8: Float8Base | None = None
+        if quantization == "int8-backward":
+            check_device("jax", quantization)
         if quantization != "none":
             self._float8 = Float8Base(self._decoder.blocks, quantization)
 

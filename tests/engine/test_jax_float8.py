@@ -28,6 +28,7 @@ from kerasft.engine.jax_float8 import (
     obstacle,
     with_float8_gradient,
 )
+from kerasft.errors import ModelError
 from tests.engine.rounding import e5m2, rounded
 from tests.engine.tuning import small_model, tuner_on, uneven_examples, windows_of
 
@@ -243,6 +244,11 @@ def test_a_step_with_gradients_in_float8_has_the_forward_pass_of_bfloat16(monkey
     mine.restore_base()
     assert not mine.rounded
     np.testing.assert_array_equal(mine.hidden_states(window), plain.hidden_states(window))
+
+
+def test_int8_is_for_torch() -> None:
+    with pytest.raises(ModelError, match="it is for torch, and the backend is JAX"):
+        tuner_on(small_model("gemma", num_layers=1), "gemma", quantization="int8-backward")
 
 
 def test_a_device_without_it_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
