@@ -50,6 +50,6 @@ def check_matrices(matrices: Iterable[tuple[str, tuple[int, int], str]]) -> None
     }
     if wrong:
         raise ModelError(
-            "model.quantization needs matrices in bfloat16 with sizes that are "
-            f"multiples of {ALIGNMENT}; here {', '.join(sorted(wrong))}. Set it to none"
+            "products in float8 need matrices in bfloat16 with sizes that are multiples of "
+            f"{ALIGNMENT}; here {', '.join(sorted(wrong))}. Set model.quantization to none"
         )

@@ -33,6 +33,7 @@ from kerasft.errors import ModelError
 from kerasft.models.architecture import blocks_of
 from kerasft.models.families import FAMILIES
 from kerasft.recipe import TrainSettings
+from tests.engine.emulated import with_rounded_gradient
 from tests.engine.rounding import e4m3, e5m2, rounded
 from tests.engine.tuning import fit, small_model, tuner_on, uneven_examples, windows_of
 
@@ -150,22 +151,11 @@ def relative(found: np.ndarray, expected: np.ndarray) -> float:
     return float(np.linalg.norm(found - expected) / np.linalg.norm(expected))
 
 
-class EmulatedBackward(torch.autograd.Function):
-    """x · matrix as it is, and its gradient from factors that numpy has rounded."""
-
-    @staticmethod
-    def forward(ctx, x, matrix):
-        ctx.matrix = numbers(matrix)
-        return x @ matrix
-
-    @staticmethod
-    def backward(ctx, gradient):
-        product = rounded(numbers(gradient)) @ rounded(ctx.matrix).T
-        return torch.from_numpy(product).bfloat16(), None
+EmulatedBackward = with_rounded_gradient(rounded)
 
 
 class Emulated(EmulatedBackward):
-    """The same, from rounded factors in both passes."""
+    """x · matrix and its gradient from factors that numpy has rounded."""
 
     @staticmethod
     def forward(ctx, x, matrix):

@@ -16,6 +16,7 @@ from kerasft.engine.finetuner import FineTuner
 from kerasft.engine.torch_decompositions import shown_to_the_compiler
 from kerasft.engine.torch_int8 import int8_backward_product, int8_matrix
 from kerasft.engine.torch_product import Multiplier
+from tests.engine.emulated import with_rounded_gradient
 from tests.engine.tuning import small_model, tuner_on, uneven_examples, windows_of
 
 pytestmark = pytest.mark.keras
@@ -65,20 +66,6 @@ def test_zeros_stay_and_what_is_no_number_shows():
     assert (gradient[0] == 0).all() and not torch.isfinite(gradient[1:]).any()
 
 
-class Emulated(torch.autograd.Function):
-    """x · matrix as it is, and its gradient from factors that numpy has rounded."""
-
-    @staticmethod
-    def forward(ctx, x, matrix):
-        ctx.matrix = numbers(matrix)
-        return x @ matrix
-
-    @staticmethod
-    def backward(ctx, gradient):
-        product = rounded(numbers(gradient)) @ rounded(ctx.matrix).T
-        return torch.from_numpy(product).to(gradient.dtype), None
-
-
 @pytest.mark.parametrize("family", ["gemma", "llama3"])
 def test_a_step_has_the_forward_pass_of_the_base(family, monkeypatch):
     """Hidden states are equal; gradients are those of emulated products, rematerialised too."""
@@ -98,7 +85,7 @@ def test_a_step_has_the_forward_pass_of_the_base(family, monkeypatch):
     again = gradients(tuner_of("int8-backward", remat=True))
     assert mine.rounded and not plain.rounded
     np.testing.assert_array_equal(mine.hidden_states(window), plain.hidden_states(window))
-    multiplier = Multiplier(Emulated.apply, torch.mm, torch.addmm)
+    multiplier = Multiplier(with_rounded_gradient(rounded).apply, torch.mm, torch.addmm)
     monkeypatch.setattr(torch_decoder, "choose_multiplier", lambda device, dtype: multiplier)
     emulated = gradients(tuner_of("none"))
     assert 2e-3 < relative(exact, emulated) < 0.1
